@@ -1,0 +1,72 @@
+"""Duly: a durable scheduler of event lifecycles. Every date kept."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from duly.agenda import Agenda, PutResult
+    from duly.blocking import BlockingScheduler
+    from duly.engine.recovery import Report
+    from duly.errors import DulyError
+    from duly.model.event import Event, Hold, Status, Trigger
+    from duly.model.history import Entry, Outage
+    from duly.model.lifecycle import CatchUp, Headline, Lifecycle, Milestone, Policy, Track
+    from duly.rules.view import EventView
+    from duly.scheduler import Scheduler, SchedulerStatus
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Agenda",
+    "BlockingScheduler",
+    "CatchUp",
+    "DulyError",
+    "Entry",
+    "Event",
+    "EventView",
+    "Headline",
+    "Hold",
+    "Lifecycle",
+    "Milestone",
+    "Outage",
+    "Policy",
+    "PutResult",
+    "Report",
+    "Scheduler",
+    "SchedulerStatus",
+    "Status",
+    "Track",
+    "Trigger",
+]
+
+# Where each public name lives. They are imported when they are first asked for, so that a command that needs
+# little of Duly pays for little.
+_ROOMS = {
+    "duly.agenda": ("Agenda", "PutResult"),
+    "duly.blocking": ("BlockingScheduler",),
+    "duly.engine.recovery": ("Report",),
+    "duly.errors": ("DulyError",),
+    "duly.model.event": ("Event", "Hold", "Status", "Trigger"),
+    "duly.model.history": ("Entry", "Outage"),
+    "duly.model.lifecycle": ("CatchUp", "Headline", "Lifecycle", "Milestone", "Policy", "Track"),
+    "duly.rules.view": ("EventView",),
+    "duly.scheduler": ("Scheduler", "SchedulerStatus"),
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from the room where it lives."""
+    for room, names in _ROOMS.items():
+        if name in names:
+            found: object = getattr(import_module(room), name)
+            globals()[name] = found
+            return found
+    msg = f"module 'duly' has no attribute {name!r}"
+    raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    """List the public names, imported or not."""
+    return sorted([*globals(), *__all__])

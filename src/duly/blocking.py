@@ -1,0 +1,120 @@
+"""The Scheduler for programs without an event loop: the same calls, blocking, from any thread."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from duly.errors import WrongState
+from duly.scheduler import Scheduler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable
+
+    from duly.agenda import PutResult
+    from duly.engine.recovery import Report
+    from duly.model.event import Event, Hold, Trigger
+    from duly.model.history import Entry, Outage
+    from duly.rules.view import EventView
+    from duly.scheduler import SchedulerStatus
+
+T = TypeVar("T")
+
+
+class BlockingScheduler:
+    """A `Scheduler` with an event loop of its own in a background thread. Takes what `Scheduler` takes.
+
+    ::
+
+        with BlockingScheduler("sqlite:///events.db") as scheduler:
+            scheduler.put(Event("w12", dates={...}))
+            scheduler.run_forever()
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Set it up; no thread yet."""
+        self._scheduler = Scheduler(*args, **kwargs)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self, *, progress: Callable[[int, int], None] | None = None) -> Report:
+        """Catch up, then fire in the background. Returns the report. `progress` is called in that thread."""
+        try:
+            return self._run(self._scheduler.start(progress=progress))
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop firing and end the thread. Stopping twice, or before starting, does nothing."""
+        if self._loop is None or self._thread is None:
+            return
+        self._run(self._scheduler.stop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self._loop = self._thread = None
+
+    def run_forever(self) -> None:
+        """Block until `stop` is called from another thread (or the main thread is interrupted)."""
+        self._run(self._scheduler.run_forever())
+
+    def __enter__(self) -> Self:
+        """Start."""
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop."""
+        self.stop()
+
+    def put(self, events: Event | Iterable[Event], **how: Any) -> PutResult:
+        """Create or edit events; the same again changes nothing."""
+        return self._run(self._scheduler.put(events, **how))
+
+    def set_hold(self, event_id: str, hold: Hold, **why: str | None) -> PutResult:
+        """Set or lift a hold. Raises UnknownEvent."""
+        return self._run(self._scheduler.set_hold(event_id, hold, **why))
+
+    def remove(self, event_id: str, *, actor: str | None = None, reason: str | None = None) -> None:
+        """Remove an event; its history stays. Raises UnknownEvent."""
+        self._run(self._scheduler.remove(event_id, actor=actor, reason=reason))
+
+    def get(self, event_id: str) -> EventView:
+        """Return an event as it is now. Raises UnknownEvent."""
+        return self._run(self._scheduler.get(event_id))
+
+    def events(self) -> list[EventView]:
+        """Return all events."""
+        return self._run(self._scheduler.events())
+
+    def upcoming(self, most: int = 20) -> list[Trigger]:
+        """Return the next triggers of all events, soonest first."""
+        return self._run(self._scheduler.upcoming(most))
+
+    def history(self, event_id: str | None = None, *, most: int = 100) -> list[Entry]:
+        """Return an event's history, or the latest entries of all. Raises UnknownEvent."""
+        return self._run(self._scheduler.history(event_id, most=most))
+
+    def outages(self, *, most: int = 20) -> list[Outage]:
+        """Return the outages, newest first."""
+        return self._run(self._scheduler.outages(most=most))
+
+    def status(self) -> SchedulerStatus:
+        """Return how the scheduler is."""
+        return self._run(self._scheduler.status())
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        if threading.current_thread() is self._thread:
+            work.close()
+            msg = "a BlockingScheduler cannot be called from its own thread; use Scheduler in asynchronous code"
+            raise WrongState(msg)
+        return asyncio.run_coroutine_threadsafe(work, self._live_loop()).result()
+
+    def _live_loop(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(target=self._loop.run_forever, name="duly", daemon=True)
+            self._thread.start()
+        return self._loop

@@ -1,0 +1,100 @@
+"""Firing: what is due becomes what has happened, on time, in order, on either lane."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from duly.rules.advance import Firing
+from duly.stores.verbs import FireRequest
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from duly.clock import Clock, Micros, StepWatch
+    from duly.engine.threads import StoreThreads
+    from duly.model.history import Entry
+    from duly.stores.store import Store
+    from duly.stores.verbs import Fired
+
+logger = logging.getLogger("duly.engine")
+
+BATCH: Final = 500
+Listener = Callable[[Sequence["Entry"]], None]
+
+
+@dataclass(slots=True)
+class FiringTotals:
+    """What has been fired since the start. `lateness_most_us` is of triggers fired on schedule."""
+
+    fired: int = 0
+    caught_up: int = 0
+    set_aside: int = 0
+    lateness_most_us: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class FiringStep:
+    """Fires everything that is due, batch by batch, and wants to be called again at the store's next alarm."""
+
+    name: str = "firing"
+    store: Store
+    clock: Clock
+    node: str
+    grace: timedelta
+    strict: bool
+    watch: StepWatch
+    threads: StoreThreads
+    listeners: list[Listener] = field(default_factory=list)
+    totals: FiringTotals = field(default_factory=FiringTotals)
+    # While recovery runs: everything due before it began counts as caught up, for this outage.
+    caught_up_before_us: Micros = 0
+    outage: int | None = None
+    stopping: bool = False
+
+    async def run_once(self) -> Micros | None:
+        """Fire until nothing is due."""
+        while not self.stopping:
+            # Looked at before every batch: what fires cannot be called back if the clock turns out to be wrong.
+            if self.watch.look() is not None:
+                return None
+            due_us = await self.threads.fire(self.store.next_due_us)
+            if due_us is None or due_us > self.clock.now():
+                return due_us
+            await self.fire_batch()
+        return None
+
+    async def fire_batch(self) -> Fired:
+        """Fire one batch in one transaction, and tell the listeners of it."""
+        fired = await self.threads.fire(self._fire)
+        for event_id, error in fired.set_aside.items():
+            logger.error("event '%s' is set aside: %s", event_id, error)
+        self._count(fired)
+        for listener in self.listeners:
+            listener(fired.entries)
+        return fired
+
+    def _fire(self) -> Fired:
+        # The clock is read here, in the store's thread, as late as possible: the claim asks what is due *now*.
+        now = self.clock.now()
+        fresh_from = now - self.grace_us
+        late_before = max(fresh_from, self.caught_up_before_us)
+        firing = Firing(now, late_before, self.node, self.outage)
+        request = FireRequest(firing=firing, most=BATCH, fresh_from_us=fresh_from, strict=self.strict)
+        return self.store.fire_due(request)
+
+    @property
+    def grace_us(self) -> Micros:
+        """The misfire grace in microseconds."""
+        return round(self.grace.total_seconds() * 1_000_000)
+
+    def _count(self, fired: Fired) -> None:
+        self.totals.set_aside += len(fired.set_aside)
+        for entry in fired.transitions:
+            self.totals.fired += 1
+            if entry.cause == "caught_up":
+                self.totals.caught_up += 1
+            elif entry.due_us is not None:
+                self.totals.lateness_most_us = max(self.totals.lateness_most_us, entry.at_us - entry.due_us)

@@ -1,0 +1,96 @@
+"""One loop shape for all background work: a step does what there is, and says when it wants to be called again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final, Protocol
+
+from duly.clock import SECOND
+
+if TYPE_CHECKING:
+    from duly.clock import Clock, Micros
+
+logger = logging.getLogger("duly.engine")
+
+BACKOFF_FIRST_US: Final[Micros] = SECOND // 4
+BACKOFF_MOST_US: Final[Micros] = 30 * SECOND
+# A loop that has not come round for this long is stuck (P17).
+STUCK_US: Final[Micros] = 5 * SECOND
+
+
+class Step(Protocol):
+    """All the work there is, done once. Tests call steps; only loops wait."""
+
+    name: str
+
+    async def run_once(self) -> Micros | None:
+        """Do it, and return the instant at which to be called again (None: no wish)."""
+
+
+class Loop:
+    """Runs a step, naps until it wants to be called again, can be nudged awake, and outlives its errors.
+
+    It naps `nap_us_most` at most, so that another process's write, a stepped clock or a suspended host is noticed.
+    An error is logged and shown in the health report; the step is tried again after a growing pause.
+    """
+
+    def __init__(self, step: Step, clock: Clock, *, nap_us_most: Micros) -> None:
+        """Wrap a step; `run` starts it."""
+        self.step = step
+        self.error: str | None = None
+        self._clock = clock
+        self._nap_us_most = nap_us_most
+        self._nudge = asyncio.Event()
+        self._stopping = False
+        self._failures = 0
+        self._round_us: Micros | None = None
+
+    def nudge(self) -> None:
+        """Wake it now. From the event loop's own thread only."""
+        self._nudge.set()
+
+    def stop(self) -> None:
+        """Let the step that is running finish, and end."""
+        self._stopping = True
+        self._nudge.set()
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the loop is not healthy, None if it is."""
+        if self.error is not None:
+            return f"{self.step.name}: {self.error}"
+        if self._round_us is not None and self._clock.since_boot() - self._round_us > STUCK_US + self._nap_us_most:
+            return f"{self.step.name}: has not come round for {STUCK_US // SECOND} s"
+        return None
+
+    async def run(self) -> None:
+        """Run until stopped. Only a cancellation gets out."""
+        while not self._stopping:
+            self._round_us = self._clock.since_boot()
+            # Cleared before the step looks: a nudge that arrives while it works makes it look once more.
+            self._nudge.clear()
+            try:
+                wanted = await self.step.run_once()
+            except Exception as error:  # noqa: BLE001 - a loop that dies would miss triggers in silence (P17)
+                await self._rest_after(error)
+                continue
+            self.error, self._failures = None, 0
+            if not self._stopping:
+                await self._clock.nap(self._pause(wanted), self._nudge)
+        self._round_us = None
+
+    def _pause(self, wanted: Micros | None) -> Micros:
+        if wanted is None:
+            return self._nap_us_most
+        return max(0, min(wanted - self._clock.now(), self._nap_us_most))
+
+    async def _rest_after(self, error: Exception) -> None:
+        self._failures += 1
+        said = f"{type(error).__name__}: {error}"
+        if said != self.error:
+            logger.error("%s failed and will be tried again: %s", self.step.name, error, exc_info=error)
+        self.error = said
+        pause = min(BACKOFF_MOST_US, BACKOFF_FIRST_US * 2 ** min(self._failures - 1, 10))
+        if not self._stopping:
+            await self._clock.nap(pause, self._nudge)

@@ -1,0 +1,104 @@
+"""Every refusal that Duly can utter.
+
+::
+
+    DulyError
+    ├── InvalidInput (also a ValueError)   what was given is wrong; nothing has changed
+    │   ├── InvalidDate                    a date that cannot be read, or means nothing
+    │   │   └── InvalidZone                a time zone that is unknown or ambiguous
+    │   ├── InvalidLifecycle               a lifecycle that contradicts itself
+    │   ├── InvalidEvent                   an event whose parts do not fit together
+    │   ├── InvalidSource                  a file or mapping that cannot be read
+    │   └── InvalidSetting                 a setting, flag or environment variable
+    ├── NotFound (also a LookupError)
+    │   ├── UnknownEvent
+    │   └── UnknownLifecycle
+    ├── Conflict                           the thing has changed since it was read
+    │   └── RevisionConflict
+    ├── StoreError
+    │   ├── StoreRefused                   not a store of ours, or not one that can be used safely
+    │   ├── StoreFull                      no room: nothing written, reads go on, try again
+    │   ├── StoreBusy                      somebody else holds the write lock for too long
+    │   └── StoreStopped                   fail-stop: the store can no longer be trusted
+    └── WrongState                         a call that makes no sense now (not started, stopped, forked)
+
+A message names the thing, what was wrong with it, and what would be right.
+"""
+
+from __future__ import annotations
+
+
+class DulyError(Exception):
+    """The root: catch this to catch every refusal of Duly's."""
+
+
+class InvalidInput(DulyError, ValueError):
+    """What was given is wrong. Nothing has changed."""
+
+
+class InvalidDate(InvalidInput):
+    """A date that cannot be read, or that means nothing."""
+
+
+class InvalidZone(InvalidDate):
+    """A time zone that is unknown or ambiguous."""
+
+
+class InvalidLifecycle(InvalidInput):
+    """A lifecycle that contradicts itself."""
+
+
+class InvalidEvent(InvalidInput):
+    """An event whose parts do not fit together."""
+
+
+class InvalidSource(InvalidInput):
+    """A file, a record or a mapping that cannot be read."""
+
+
+class InvalidSetting(InvalidInput):
+    """A setting, a flag or an environment variable with an impossible value."""
+
+
+class NotFound(DulyError, LookupError):
+    """Nothing goes by that name."""
+
+
+class UnknownEvent(NotFound):
+    """No event has this id."""
+
+
+class UnknownLifecycle(NotFound):
+    """No lifecycle of this name is known here."""
+
+
+class Conflict(DulyError):
+    """The thing has changed since it was read. Nothing has been written."""
+
+
+class RevisionConflict(Conflict):
+    """The event's revision is not the one that the edit was made for."""
+
+
+class StoreError(DulyError):
+    """The store cannot do what was asked."""
+
+
+class StoreRefused(StoreError):
+    """Not a store of Duly's, or not one that can be used safely."""
+
+
+class StoreFull(StoreError):
+    """There is no room. Nothing was written; reads go on; it may be tried again."""
+
+
+class StoreBusy(StoreError):
+    """Somebody else has held the store's write lock for too long."""
+
+
+class StoreStopped(StoreError):
+    """Fail-stop: the store can no longer be trusted, so nothing more is written."""
+
+
+class WrongState(DulyError):
+    """A call that makes no sense now: not started, already stopped, or in a forked child."""

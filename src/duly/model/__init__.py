@@ -1,0 +1,1 @@
+"""Words: frozen values, without I/O, clock or await."""

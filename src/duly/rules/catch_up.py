@@ -1,0 +1,132 @@
+"""A misfire, a policy and an instant → whether its deliveries are still made. Pure.
+
+Precedence: the subscriber's word, then the scheduler's, the milestone's, the lifecycle's (DESIGN.md §3.4).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from duly.model.history import Cause
+from duly.model.lifecycle import CatchUp, Policy, Unset
+from duly.rules.status import track_states_at
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from duly.model.dates import Micros
+    from duly.model.event import EventRow
+    from duly.model.history import Entry
+    from duly.model.lifecycle import Lifecycle
+
+DEFAULT_WINDOW: Final = timedelta(hours=24)
+DEFAULT_GRACE: Final = timedelta(seconds=60)
+
+
+class Verdict(StrEnum):
+    """What becomes of a delivery."""
+
+    DELIVER = "deliver"
+    MISSED = "missed"
+    HOLD = "hold"
+    SKIP = "skip"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A verdict with its reason, in words that can be shown."""
+
+    verdict: Verdict
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Effective:
+    """A catch-up policy with every question answered."""
+
+    policy: Policy = Policy.ALL
+    window: timedelta | None = DEFAULT_WINDOW
+    born_late: bool = False
+
+
+def effective(levels: Iterable[CatchUp]) -> Effective:
+    """Return the answers of the first level that gives each; levels come from the most specific on."""
+    policy: Policy | None = None
+    window: timedelta | Unset | None = Unset.UNSET
+    born_late: bool | None = None
+    for level in levels:
+        policy = level.policy if policy is None else policy
+        window = level.window if isinstance(window, Unset) else window
+        born_late = level.born_late if born_late is None else born_late
+    return Effective(
+        policy=policy or Policy.ALL,
+        window=DEFAULT_WINDOW if isinstance(window, Unset) else window,
+        born_late=bool(born_late),
+    )
+
+
+def judge(
+    transition: Entry,
+    event: EventRow,
+    lifecycle: Lifecycle,
+    *,
+    policy: Effective,
+    now_us: Micros,
+    grace: timedelta = DEFAULT_GRACE,
+) -> Judgement:
+    """Say whether a transition is still to be told at `now_us`, with the event as it is now."""
+    if transition.cause == Cause.BORN_LATE and not policy.born_late:
+        return Judgement(Verdict.SKIP, "it had passed before the event was known")
+    due_us = transition.at_us if transition.due_us is None else transition.due_us
+    age = timedelta(microseconds=now_us - due_us)
+    if age <= grace:
+        return Judgement(Verdict.DELIVER, "on time")
+    if policy.window is not None and age > policy.window:
+        return Judgement(Verdict.MISSED, f"older than the catch-up window of {policy.window}")
+    return _misfire(transition, event, lifecycle, policy.policy, now_us)
+
+
+def _misfire(transition: Entry, event: EventRow, lifecycle: Lifecycle, policy: Policy, now_us: Micros) -> Judgement:
+    match policy:
+        case Policy.ALL:
+            return Judgement(Verdict.DELIVER, "missed, and every misfire is told")
+        case Policy.NONE:
+            return Judgement(Verdict.SKIP, "missed, and misfires are not told")
+        case Policy.PARK:
+            return Judgement(Verdict.HOLD, "missed, and misfires wait for a person")
+        case Policy.CURRENT:
+            if is_current(transition, event, lifecycle, now_us):
+                return Judgement(Verdict.DELIVER, "missed, but it still holds")
+            return Judgement(Verdict.SKIP, "missed, and it no longer holds")
+        case Policy.LATEST:
+            if _is_latest(transition, event, lifecycle, now_us):
+                return Judgement(Verdict.DELIVER, "missed, and the last that was")
+            return Judgement(Verdict.SKIP, "missed, and a later one of the event tells more")
+
+
+def is_current(transition: Entry, event: EventRow, lifecycle: Lifecycle, now_us: Micros) -> bool:
+    """Return whether what a transition announced still holds at an instant.
+
+    A milestone of a track: the track is still in the state that it entered. A notice: the milestone that it
+    leads up to has not come yet.
+    """
+    name = transition.milestone or ""
+    if name not in event.dates or event.removed:
+        return False
+    milestone = lifecycle.milestone(name)
+    if milestone.track is not None:
+        entered = lifecycle.shape(tuple(event.dates)).steps[name].state
+        return track_states_at(event, lifecycle, now_us)[milestone.track] == entered
+    until = lifecycle.notice_until(name)
+    return until is None or until not in event.dates or now_us < event.dates[until]
+
+
+def _is_latest(transition: Entry, event: EventRow, lifecycle: Lifecycle, now_us: Micros) -> bool:
+    name = transition.milestone or ""
+    if name not in event.dates:
+        return False
+    mine = (event.dates[name], lifecycle.order(name))
+    return not any(mine < (due, lifecycle.order(other)) and due <= now_us for other, due in event.dates.items())

@@ -1,0 +1,289 @@
+"""An event, its new dates or hold, and an instant → every consequence. Pure (DESIGN.md §3.3)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import partial
+from typing import TYPE_CHECKING
+
+from duly.errors import RevisionConflict
+from duly.model.event import EventRow, Hold, Mark, Status, Trigger
+from duly.model.history import GENESIS, Cause, Entry, Kind
+from duly.rules.advance import Firing, Ledger
+from duly.rules.status import TrackStates, announced_status, triggers_to_come
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from duly.model.dates import Micros
+    from duly.model.lifecycle import Lifecycle
+    from duly.rules.plan import Plan
+
+REMOVED = Status("removed/removed")
+
+
+class Outcome(StrEnum):
+    """What a put did to an event."""
+
+    CREATED = "created"
+    CHANGED = "changed"
+    UNCHANGED = "unchanged"
+    RESTORED = "restored"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Editing:
+    """Under which circumstances an edit is made: when, by whom, why.
+
+    `known_since_us`: since when an event that is new here was known; what passed before is born late.
+    """
+
+    now_us: Micros
+    known_since_us: Micros
+    actor: str | None = None
+    reason: str | None = None
+    node: str | None = None
+    tzdata: str = ""
+
+    @property
+    def firing(self) -> Firing:
+        """The same circumstances, for the ledger."""
+        return Firing(self.now_us, self.now_us, self.node)
+
+
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """What becomes of an event by an edit."""
+
+    row: EventRow
+    entries: list[Entry]
+    outcome: Outcome
+
+
+def consequences(stored: EventRow | None, plan: Plan, editing: Editing) -> Edited:
+    """Return the row and the history after an event was put. Putting the same again changes nothing.
+
+    Raises RevisionConflict if the event carries a revision that is not the stored one.
+    """
+    _check_revision(stored, plan)
+    fresh = _planned_row(stored, plan, editing)
+    if stored is None:
+        return _created(fresh, plan.lifecycle, editing)
+    if not stored.removed and _same(stored, fresh):
+        return Edited(stored, [], Outcome.UNCHANGED)
+    return _edited(stored, fresh, plan.lifecycle, editing)
+
+
+def removal(stored: EventRow, editing: Editing) -> Edited:
+    """Return the tombstone of an event: its chain and generations stay, so that putting it again goes on."""
+    ledger = Ledger(stored, editing.firing)
+    ledger.write(Kind.REMOVED, REMOVED, actor=editing.actor, reason=editing.reason)
+    tombstone = replace(stored, dates={}, given={}, data={}, removed=True, error=None, next_due_us=None, pending=0)
+    return _closed(tombstone, ledger, Outcome.CHANGED, editing)
+
+
+def redefinition(stored: EventRow, plan: Plan, editing: Editing) -> Edited:
+    """Return the row re-derived under a changed lifecycle, announcing nothing.
+
+    What the new definition dates in the past is marked as fired without a transition of its own being told:
+    its entries are `born_late`.
+    """
+    fresh = _planned_row(stored, plan, editing)
+    ledger = Ledger(stored, editing.firing)
+    marks = {name: mark for name, mark in stored.marks.items() if name.partition("#")[0] in plan.lifecycle.by_name}
+    row = replace(fresh, marks=marks, revision=stored.revision, error=None)
+    detail = json.dumps({"lifecycle": plan.lifecycle.name, "hash": plan.lifecycle.hash})
+    ledger.write(Kind.REDEFINED, announced_status(row, plan.lifecycle), detail=detail)
+    already = frozenset(stored.dates)
+    row = _fire_passed(row, plan.lifecycle, ledger, editing, lambda t: _cause_if(t.milestone not in already))
+    return _armed(row, plan.lifecycle, ledger, Outcome.CHANGED, editing)
+
+
+def _cause_if(new: bool) -> Cause | None:  # noqa: FBT001 - a tiny private switch
+    return Cause.BORN_LATE if new else None
+
+
+def _check_revision(stored: EventRow | None, plan: Plan) -> None:
+    expected = plan.event.revision
+    actual = 0 if stored is None or stored.removed else stored.revision
+    if expected is not None and expected != actual:
+        found = f"it is at revision {actual}" if actual else "it does not exist"
+        msg = (
+            f"event '{plan.event.id}': this edit was made for revision {expected}, "
+            f"but {found}; read it again and repeat the edit"
+        )
+        raise RevisionConflict(msg)
+
+
+def _planned_row(stored: EventRow | None, plan: Plan, editing: Editing) -> EventRow:
+    """Return the row with all that the plan says, and all that only the stored one knows."""
+    event = plan.event
+    base = stored or EventRow(id=event.id, hash=GENESIS, known_since_us=editing.known_since_us)
+    return replace(
+        base,
+        name=event.name,
+        lifecycle=plan.lifecycle.name,
+        lifecycle_hash=plan.lifecycle.hash,
+        zone=plan.zone,
+        hold=Hold(event.hold).value,
+        revision=base.revision + 1,
+        dates=plan.dates,
+        given=plan.given,
+        data=plan.data,
+        tzdata=editing.tzdata,
+        removed=False,
+        error=None,
+    )
+
+
+def _same(stored: EventRow, fresh: EventRow) -> bool:
+    return all(
+        getattr(stored, name) == getattr(fresh, name)
+        for name in ("name", "lifecycle", "lifecycle_hash", "zone", "hold", "dates", "given", "data", "error")
+    )
+
+
+def _created(fresh: EventRow, lifecycle: Lifecycle, editing: Editing) -> Edited:
+    ledger = Ledger(fresh, editing.firing)
+    ledger.write(Kind.CREATED, announced_status(fresh, lifecycle), actor=editing.actor, reason=editing.reason)
+    row = fresh
+    if fresh.hold == Hold.ACTIVE:
+        row = _fire_passed(fresh, lifecycle, ledger, editing, _born_late_before(fresh.known_since_us))
+    return _armed(row, lifecycle, ledger, Outcome.CREATED, editing)
+
+
+def _born_late_before(known_since_us: Micros) -> Callable[[Trigger], Cause | None]:
+    return lambda trigger: Cause.BORN_LATE if trigger.due_us < known_since_us else None
+
+
+def _edited(stored: EventRow, fresh: EventRow, lifecycle: Lifecycle, editing: Editing) -> Edited:
+    """Write the edit itself, then what it undoes, then what it brings about at once."""
+    ledger = Ledger(stored, editing.firing)
+    if not stored.removed and stored.error is None and stored.lifecycle_hash == fresh.lifecycle_hash:
+        ledger.verify(announced_status(stored, lifecycle))
+    row = _unfired(stored, fresh, lifecycle, ledger, editing)
+    if row.hold == Hold.ACTIVE:
+        row = _fire_passed(row, lifecycle, ledger, editing, _cause_by(stored, row))
+    outcome = Outcome.RESTORED if stored.removed else Outcome.CHANGED
+    return _armed(row, lifecycle, ledger, outcome, editing)
+
+
+def _unfired(stored: EventRow, fresh: EventRow, lifecycle: Lifecycle, ledger: Ledger, editing: Editing) -> EventRow:
+    """Write the edit and what it does to milestones that had fired; return the row with their new marks."""
+    now = editing.now_us
+    marks = dict(stored.marks)
+    revoked, corrected = [], []
+    for name, (generation, due) in stored.marks.items():
+        new_due = fresh.dates.get(name)
+        if due is None or new_due is None or new_due == due:
+            continue
+        if new_due > now:
+            revoked.append(name)
+            marks[name] = Mark(generation + 1, None)
+        else:
+            corrected.append(name)
+            marks[name] = Mark(generation, new_due)
+    row = replace(fresh, marks=marks)
+    status = announced_status(row, lifecycle)
+    kind = _kind_of(stored, fresh)
+    write = partial(ledger.write, actor=editing.actor, reason=editing.reason)
+    write(kind, ledger.status if revoked else status, detail=_changes(stored, fresh))
+    for name in revoked:
+        generation, due = stored.marks[name]
+        write(Kind.REVOKED, status, milestone=name, generation=generation, due_us=due)
+    for name in corrected:
+        generation, _ = stored.marks[name]
+        write(Kind.CORRECTED, status, milestone=name, generation=generation, due_us=row.dates[name])
+    for name in _withdrawn(stored, fresh):
+        mark = stored.marks.get(name)
+        generation = mark.generation if mark else 1
+        write(Kind.WITHDRAWN, status, milestone=name, generation=generation, due_us=stored.dates[name])
+    return row
+
+
+def _kind_of(stored: EventRow, fresh: EventRow) -> Kind:
+    if stored.removed:
+        return Kind.RESTORED
+    return Kind.HELD if stored.hold != fresh.hold else Kind.EDITED
+
+
+def _withdrawn(stored: EventRow, fresh: EventRow) -> Iterable[str]:
+    """Return the milestones that were still to come and now have no date any more."""
+    gone = (name for name in stored.dates if name not in fresh.dates)
+    return [name for name in gone if (mark := stored.marks.get(name)) is None or mark[1] is None]
+
+
+def _changes(stored: EventRow, fresh: EventRow) -> str:
+    """Return what the edit changed, as JSON: old and new value of each thing."""
+    changed: dict[str, object] = {
+        name: [getattr(stored, name), getattr(fresh, name)]
+        for name in ("name", "lifecycle", "zone", "hold")
+        if getattr(stored, name) != getattr(fresh, name)
+    }
+    moved = {
+        name: [stored.dates.get(name), fresh.dates.get(name)]
+        for name in {**stored.dates, **fresh.dates}
+        if stored.dates.get(name) != fresh.dates.get(name)
+    }
+    if moved:
+        changed["dates"] = moved
+    if stored.data != fresh.data:
+        changed["data"] = sorted(
+            key for key in {**stored.data, **fresh.data} if stored.data.get(key) != fresh.data.get(key)
+        )
+    return json.dumps(changed)
+
+
+def _cause_by(stored: EventRow, row: EventRow) -> Callable[[Trigger], Cause | None]:
+    """Say of each passed milestone why the edit fires it; None leaves it to the firing loop, as a misfire."""
+    if stored.hold != Hold.ACTIVE and not stored.removed:
+        return lambda _: Cause.BORN_LATE
+
+    def cause(trigger: Trigger) -> Cause | None:
+        if trigger.due_us < row.known_since_us:
+            return Cause.BORN_LATE
+        return None if stored.dates.get(trigger.milestone) == trigger.due_us else Cause.EDITED
+
+    return cause
+
+
+def _fire_passed(
+    row: EventRow,
+    lifecycle: Lifecycle,
+    ledger: Ledger,
+    editing: Editing,
+    cause_of: Callable[[Trigger], Cause | None],
+) -> EventRow:
+    """Fire at once what the edit itself has made due.
+
+    If something that had fallen due before and is merely late stands in front of it, that fires too: within
+    one event nothing overtakes (I4).
+    """
+    passed = [t for t in triggers_to_come(row, lifecycle) if t.due_us <= editing.now_us]
+    causes = [cause_of(trigger) for trigger in passed]
+    while causes and causes[-1] is None:
+        causes.pop()
+    tracks = TrackStates(lifecycle.shape(tuple(row.dates)))
+    for name, mark in row.marks.items():
+        if mark[1] is not None and name in row.dates:
+            tracks.apply(name, row.dates[name])
+    marks = dict(row.marks)
+    for trigger, cause in zip(passed, causes, strict=False):
+        tracks.apply(trigger.milestone, trigger.due_us)
+        ledger.fired(trigger, tracks.status, cause or Cause.CAUGHT_UP, actor=editing.actor, reason=editing.reason)
+        marks[trigger.milestone] = Mark(trigger.generation, trigger.due_us)
+    return replace(row, marks=marks)
+
+
+def _armed(row: EventRow, lifecycle: Lifecycle, ledger: Ledger, outcome: Outcome, editing: Editing) -> Edited:
+    """Set the alarm to the first trigger that is still to come."""
+    left = triggers_to_come(row, lifecycle)
+    row = replace(row, next_due_us=left[0].due_us if left else None, pending=len(left))
+    return _closed(row, ledger, outcome, editing)
+
+
+def _closed(row: EventRow, ledger: Ledger, outcome: Outcome, editing: Editing) -> Edited:
+    row = replace(row, status=ledger.status, seq=ledger.seq, hash=ledger.hash, updated_us=editing.now_us)
+    return Edited(row, ledger.entries, outcome)

@@ -1,0 +1,66 @@
+"""Refusals and warnings about the dates of one event, taken together. Pure."""
+
+from __future__ import annotations
+
+from itertools import groupby, pairwise
+from typing import TYPE_CHECKING, Final
+
+from duly.errors import InvalidEvent
+from duly.model.dates import Micros, wall_clock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from duly.model.lifecycle import Lifecycle
+
+# Instants outside these years are kept, but said aloud: they are nearly always a slip of the keyboard.
+ODD_BEFORE_US: Final[Micros] = 0  # 1970-01-01
+ODD_AFTER_US: Final[Micros] = 4_102_444_800_000_000  # 2100-01-01
+
+
+def check_dates(dates: Mapping[str, Micros], lifecycle: Lifecycle, *, where: str, zone: str | None) -> list[str]:
+    """Return warnings; raise InvalidEvent for a required date that is missing or a pair in the wrong order."""
+    for milestone in lifecycle.milestones:
+        if milestone.required and milestone.name not in dates:
+            msg = f"{where}: {milestone.name} has no date, but lifecycle '{lifecycle.name}' requires one"
+            raise InvalidEvent(msg)
+    warnings = []
+    for earlier, later in _ordered_pairs(dates, lifecycle):
+        if dates[earlier] > dates[later]:
+            msg = (
+                f"{where}: {later} ({_said(dates[later], zone)}) is before {earlier} ({_said(dates[earlier], zone)})"
+            )
+            raise InvalidEvent(msg)
+        if dates[earlier] == dates[later] and lifecycle.milestone(later).default is None:
+            warnings.append(f"{where}: {earlier} and {later} are at the same instant: a window of no length")
+    warnings += [
+        f"{where}: {name} is in the year {_said(due, 'UTC')[:4]}: is that meant?"
+        for name, due in dates.items()
+        if not ODD_BEFORE_US <= due < ODD_AFTER_US
+    ]
+    return warnings
+
+
+def passed_at_creation(dates: Mapping[str, Micros], now_us: Micros, *, where: str) -> list[str]:
+    """Return a warning for each date that had passed before the event was known."""
+    return [
+        f"{where}: {name} ({_said(due, 'UTC')}) has already passed" for name, due in dates.items() if due < now_us
+    ]
+
+
+def _ordered_pairs(dates: Mapping[str, Micros], lifecycle: Lifecycle) -> Iterator[tuple[str, str]]:
+    """Yield pairs that must not be inverted: along each track within a round, and along the rounds of each."""
+    names = sorted(dates, key=lifecycle.order)
+    tracked = [name for name in names if lifecycle.milestone(name).track is not None]
+
+    def track_and_round(name: str) -> tuple[str, int]:
+        return str(lifecycle.milestone(name).track), int(name.partition("#")[2] or 1)
+
+    for _, along in groupby(sorted(tracked, key=track_and_round), key=track_and_round):
+        yield from pairwise(along)
+    for _, rounds in groupby(names, key=lambda name: name.partition("#")[0]):
+        yield from pairwise(rounds)
+
+
+def _said(at: Micros, zone: str | None) -> str:
+    return wall_clock(at, zone or "UTC")

@@ -1,0 +1,404 @@
+"""The Scheduler: wires store, engine and agenda together. What users hold."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, Self, TypeVar
+
+from duly.agenda import DEFAULT_STORE, Agenda, PutResult
+from duly.clock import SECOND, Clock, StepWatch, SystemClock
+from duly.engine.firing import FiringStep, FiringTotals, Listener
+from duly.engine.loop import Loop
+from duly.engine.recovery import SILENCE_US, Recovery, Report
+from duly.engine.threads import StoreThreads
+from duly.engine.upkeep import HEARTBEAT_US, UpkeepStep
+from duly.errors import InvalidSetting, StoreRefused, WrongState
+from duly.model.dates import to_datetime
+from duly.model.history import iso
+from duly.model.lifecycle import CatchUp
+from duly.rules.catch_up import DEFAULT_GRACE, effective
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from types import TracebackType
+
+    from duly.clock import Micros
+    from duly.model.event import Event, Hold, Trigger
+    from duly.model.history import Entry, Outage
+    from duly.model.lifecycle import Lifecycle
+    from duly.rules.view import EventView
+    from duly.stores.store import Counts, Store
+
+logger = logging.getLogger("duly")
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# How long a loop sleeps at most: the bound on noticing what another process wrote (DESIGN.md §5).
+NAP_SHARED_US: Final[Micros] = SECOND // 5
+NAP_ALONE_US: Final[Micros] = 3 * SECOND // 4
+STOP_WITHIN: Final = 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulerStatus:
+    """How a scheduler is. `role`: `owner` fires, `standby` waits to take over, `stopped` does neither."""
+
+    role: Literal["owner", "standby", "stopped"]
+    node: str
+    store: str
+    counts: Counts
+    totals: FiringTotals
+    troubles: tuple[str, ...]
+    held: str | None
+    outage: Outage | None
+
+    @property
+    def healthy(self) -> bool:
+        """Whether all is as it should be."""
+        return not self.troubles and self.held is None
+
+    def to_json(self) -> dict[str, object]:
+        """Return plain values."""
+        counts = self.counts
+        due = counts.next_due_us
+        return {
+            "role": self.role,
+            "node": self.node,
+            "store": self.store,
+            "healthy": self.healthy,
+            "troubles": list(self.troubles),
+            "held": self.held,
+            "events": counts.events,
+            "triggers_to_come": counts.pending,
+            "events_with_triggers": counts.armed,
+            "events_overdue": counts.overdue,
+            "events_set_aside": counts.set_aside,
+            "next_due_at": None if due is None else iso(to_datetime(due)),
+            "by_status": dict(counts.by_status),
+            "fired_since_start": self.totals.fired,
+            "caught_up_since_start": self.totals.caught_up,
+            "last_outage": None if self.outage is None else self.outage.to_json(),
+        }
+
+
+class Scheduler:
+    """A durable scheduler of event lifecycles. Asynchronous; `BlockingScheduler` is its synchronous twin.
+
+    From the moment that `start` returns, every status is right and everything missed has been fired, in order.
+    Among the processes that share a SQLite file one fires, the others stand by and take over within a second.
+
+    `store`: a URL, `sqlite:///events.db`. `lifecycles`: your own, besides the built-in ones. `time_zone`: for wall
+    times that name none. `catch_up`: what is said about misfires (window 24 h by default). `misfire_grace`: up to
+    how late a trigger is merely late. `chronology="strict"`: the backlog of different events never overtakes.
+    `clock_jump="fire"`: believe a clock that was stepped forward. Raises InvalidSetting.
+    """
+
+    def __init__(  # noqa: PLR0913 - settings, all but the first by name
+        self,
+        store: str | Store = DEFAULT_STORE,
+        *,
+        lifecycles: Iterable[Lifecycle] = (),
+        time_zone: str | None = None,
+        catch_up: CatchUp | None = None,
+        misfire_grace: timedelta = DEFAULT_GRACE,
+        chronology: Literal["event", "strict"] = "event",
+        clock_jump: Literal["hold", "fire"] = "hold",
+        clock: Clock | None = None,
+        node: str | None = None,
+    ) -> None:
+        """Set it up; nothing is opened or started yet."""
+        if misfire_grace < timedelta(0):
+            msg = f"misfire_grace {misfire_grace} is negative; use a duration from zero up"
+            raise InvalidSetting(msg)
+        if chronology not in {"event", "strict"}:
+            msg = f"chronology {chronology!r} is neither 'event' nor 'strict'"
+            raise InvalidSetting(msg)
+        if clock_jump not in {"hold", "fire"}:
+            msg = f"clock_jump {clock_jump!r} is neither 'hold' nor 'fire'"
+            raise InvalidSetting(msg)
+        self.clock = clock or SystemClock()
+        self.agenda = Agenda(store, lifecycles=lifecycles, time_zone=time_zone, clock=self.clock)
+        self.store = self.agenda.store
+        self.node = node or secrets.token_hex(3)
+        self.catch_up = catch_up or CatchUp()
+        self.report: Report | None = None
+        self._watch = StepWatch(self.clock, hold_steps=clock_jump == "hold")
+        self._threads = StoreThreads()
+        self._firing = FiringStep(
+            store=self.store,
+            clock=self.clock,
+            node=self.node,
+            grace=misfire_grace,
+            strict=chronology == "strict",
+            watch=self._watch,
+            threads=self._threads,
+        )
+        self._opened = False
+        self._running: _Running | None = None
+        self._starting = False
+
+    # -- life -------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Open the store without firing anything; for reading, and for putting events that another fires."""
+        if not self._opened:
+            await self._threads.call(self.agenda.open)
+            self._opened = True
+
+    async def start(self, *, progress: Callable[[int, int], None] | None = None) -> Report:
+        """Catch up with everything missed, then fire on and on in the background.
+
+        Returns the report of the recovery (empty for a standby: the owner fires). `progress` is called with the
+        number of events caught up so far, and of all. Raises WrongState if it has been started, StoreRefused.
+        """
+        if self._running is not None or self._starting:
+            msg = "the scheduler has been started already"
+            raise WrongState(msg)
+        self._starting, self._firing.stopping = True, False
+        try:
+            await self.open()
+            turn = _Turn(self, progress)
+            self.report = await turn.begin()
+            if not self._firing.stopping:
+                self._running = _Running(self, turn)
+        finally:
+            self._starting = False
+        return self.report
+
+    async def stop(self) -> None:
+        """Fire no more, let what is being written finish, let a standby take over, close the store.
+
+        Stopping twice, or before starting, does nothing.
+        """
+        self._firing.stopping = True
+        running, self._running = self._running, None
+        if running is not None:
+            await running.stop()
+            if self.store.stopped is None:
+                await self._threads.call(self.store.stop_node, self.node, self.clock.now())
+        if self._opened:
+            await self._threads.call(self.agenda.close)
+            self._opened = False
+        self._threads.close()
+        self._threads = self._firing.threads = StoreThreads()
+
+    async def run_forever(self) -> None:
+        """Wait until the scheduler is stopped (or this call is cancelled). Raises StoreStopped on a fail-stop."""
+        if self._running is None:
+            msg = "the scheduler has not been started; use 'async with scheduler:' or await scheduler.start()"
+            raise WrongState(msg)
+        await self._running.finished()
+
+    async def __aenter__(self) -> Self:
+        """Start."""
+        try:
+            await self.start()
+        except BaseException:
+            await self.stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop."""
+        await self.stop()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has been started and not stopped."""
+        return self._running is not None
+
+    @property
+    def is_owner(self) -> bool:
+        """Whether it is this scheduler that fires (and not one in another process of the same file)."""
+        return self._running is not None and self._running.turn.is_owner
+
+    def on_commit(self, listener: Listener) -> None:
+        """Have a function called with the new entries after each firing. In-process, best effort, no promise."""
+        self._firing.listeners.append(listener)
+
+    # -- events -----------------------------------------------------------------------------------------
+
+    async def put(self, events: Event | Iterable[Event], **how: Any) -> PutResult:
+        """Create or edit events; the same again changes nothing. Takes what `Agenda.put` takes."""
+        result = await self._call(self.agenda.put, events, node=self.node, **how)
+        self._nudge()
+        return result
+
+    async def set_hold(self, event_id: str, hold: Hold, **why: str | None) -> PutResult:
+        """Set or lift a hold. Raises UnknownEvent."""
+        result = await self._call(self.agenda.set_hold, event_id, hold, **why)
+        self._nudge()
+        return result
+
+    async def remove(self, event_id: str, *, actor: str | None = None, reason: str | None = None) -> None:
+        """Remove an event; its history stays. Raises UnknownEvent."""
+        await self._call(self.agenda.remove, event_id, actor=actor, reason=reason, node=self.node)
+
+    async def get(self, event_id: str) -> EventView:
+        """Return an event as it is now, its status derived. Raises UnknownEvent."""
+        return await self._call(self.agenda.get, event_id)
+
+    async def events(self) -> list[EventView]:
+        """Return all events, in the order of their ids."""
+        return await self._call(lambda: list(self.agenda.events()))
+
+    async def upcoming(self, most: int = 20) -> list[Trigger]:
+        """Return the next triggers of all events, soonest first."""
+        return await self._call(self.agenda.upcoming, most)
+
+    async def history(self, event_id: str | None = None, *, most: int = 100) -> list[Entry]:
+        """Return an event's whole history, or the latest entries of all. Raises UnknownEvent."""
+        return await self._call(self.agenda.history, event_id, most=most)
+
+    async def outages(self, *, most: int = 20) -> list[Outage]:
+        """Return the outages, newest first."""
+        return await self._call(self.agenda.outages, most=most)
+
+    async def status(self) -> SchedulerStatus:
+        """Return how the scheduler is, and how much there is to do."""
+        counts = await self._call(self.agenda.counts)
+        outages = await self._call(self.agenda.outages, most=1)
+        running = self._running
+        role: Literal["owner", "standby", "stopped"] = "stopped"
+        if running is not None:
+            role = "owner" if running.turn.is_owner else "standby"
+        return SchedulerStatus(
+            role=role,
+            node=self.node,
+            store=self.store.url,
+            counts=counts,
+            totals=self._firing.totals,
+            troubles=self.troubles(counts.set_aside),
+            held=self._watch.reason if role == "owner" else None,
+            outage=outages[0] if outages else None,
+        )
+
+    def troubles(self, set_aside: int = 0) -> tuple[str, ...]:
+        """Return what is wrong, one sentence each."""
+        found = [] if self.store.stopped is None else [f"store: {self.store.stopped}"]
+        if set_aside:
+            found.append(f"{set_aside} events are set aside: see 'duly check'")
+        if self._running is not None:
+            found += self._running.troubles
+        return tuple(found)
+
+    async def _call(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        await self.open()
+        return await self._threads.call(call, *args, **kwargs)
+
+    def _nudge(self) -> None:
+        if self._running is not None:
+            self._running.nudge()
+
+
+class _Turn:
+    """The step of the firing loop: stand by until the file is ours; recover whenever nobody was there; fire."""
+
+    name = "firing"
+
+    def __init__(self, scheduler: Scheduler, progress: Callable[[int, int], None] | None) -> None:
+        self._scheduler = scheduler
+        self._firing = scheduler._firing  # noqa: SLF001 - two halves of one thing
+        window = effective([scheduler.catch_up]).window
+        self._recovery = Recovery(firing=self._firing, window=window, progress=progress)
+        self._alive_us: Micros | None = None
+        self._caught_up = False
+        self.is_owner = False
+
+    async def begin(self) -> Report:
+        """Take the ownership if it is free, and recover; else stand by."""
+        scheduler = self._scheduler
+        threads = self._firing.threads
+        self.is_owner = await threads.fire(scheduler.store.own)
+        if not self.is_owner:
+            logger.info("another process fires on %s; standing by", scheduler.store.url)
+            return Report()
+        self._alive_us = await threads.fire(scheduler.store.last_alive_us, scheduler.node)
+        await self._distrust_clock()
+        await threads.fire(scheduler.agenda.rederive_changed, scheduler.node)
+        return await self._recover()
+
+    async def _distrust_clock(self) -> None:
+        end = await self._firing.threads.fire(self._scheduler.store.history_end)
+        behind = 0 if end is None else end[1] - self._firing.clock.now()
+        if behind > SECOND:
+            seconds = behind // SECOND
+            self._firing.watch.distrust(f"the clock is {seconds} s behind the last entry of the history")
+
+    async def _recover(self) -> Report:
+        report = await self._recovery.run(self._alive_us)
+        self._recovery.progress = None
+        self._caught_up = report.held is None and not self._firing.stopping
+        if self._caught_up:
+            self._alive_us = self._firing.clock.now()
+        if report.held is not None:
+            logger.warning("%s", report.held)
+        self._scheduler.report = report
+        return report
+
+    async def run_once(self) -> Micros | None:
+        """Fire what is due; first recover, if nobody was there to do it in time."""
+        if not self.is_owner:
+            await self.begin()
+            if not self.is_owner:
+                return None
+        if not await self._firing.threads.fire(self._scheduler.store.own):
+            msg = f"the lock of {self._scheduler.store.url} is lost: another process may be firing"
+            raise StoreRefused(msg)
+        now = self._firing.clock.now()
+        slept = self._alive_us is not None and now - self._alive_us > SILENCE_US
+        if not self._caught_up or (slept and self._firing.watch.look() is None):
+            await self._recover()
+        wanted = await self._firing.run_once()
+        if self._caught_up:
+            self._alive_us = self._firing.clock.now()
+        return wanted
+
+
+class _Running:
+    """The background tasks of a started scheduler."""
+
+    def __init__(self, scheduler: Scheduler, turn: _Turn) -> None:
+        self.turn = turn
+        self._scheduler = scheduler
+        nap = NAP_SHARED_US if scheduler.store.shared else NAP_ALONE_US
+        upkeep = UpkeepStep(
+            store=scheduler.store,
+            clock=scheduler.clock,
+            node=scheduler.node,
+            threads=scheduler._threads,  # noqa: SLF001 - two halves of one thing
+        )
+        self._firing = Loop(turn, scheduler.clock, nap_us_most=nap)
+        self._upkeep = Loop(upkeep, scheduler.clock, nap_us_most=HEARTBEAT_US)
+        self._tasks = [asyncio.create_task(loop.run(), name=f"duly-{loop.step.name}") for loop in self._loops]
+
+    @property
+    def _loops(self) -> tuple[Loop, Loop]:
+        return (self._firing, self._upkeep)
+
+    @property
+    def troubles(self) -> list[str]:
+        found = [loop.trouble for loop in self._loops if loop.trouble is not None]
+        found += [f"{task.get_name()}: has died" for task in self._tasks if task.done()]
+        return found
+
+    def nudge(self) -> None:
+        self._firing.nudge()
+
+    async def finished(self) -> None:
+        await asyncio.gather(*self._tasks)
+
+    async def stop(self) -> None:
+        for loop in self._loops:
+            loop.stop()
+        _, late = await asyncio.wait(self._tasks, timeout=STOP_WITHIN)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)

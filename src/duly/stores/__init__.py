@@ -1,0 +1,1 @@
+"""Rows: where events, their history and their alarms are kept."""

@@ -1,0 +1,82 @@
+"""Who fires on a SQLite file: one owner process, known by a lock on a file beside it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import weakref
+from typing import TYPE_CHECKING
+
+from duly.errors import StoreRefused
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_LIVE: weakref.WeakSet[OwnerLock] = weakref.WeakSet()
+
+
+class OwnerLock:
+    """A `flock` on `<file>.lock`: at most one process (and one scheduler in it) holds it.
+
+    Never on the database file itself, whose locks belong to SQLite. The kernel lets go of it when the process
+    ends, however it ends; so a lock file that is lying about means nothing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Name the lock; nothing is taken yet."""
+        self._path = path
+        self._fd: int | None = None
+        _LIVE.add(self)
+
+    def take(self) -> bool:
+        """Try to take the lock. True if it is ours (already)."""
+        if self._fd is not None:
+            return self.is_held
+        try:
+            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            msg = f"the lock file {self._path} cannot be opened: {error.strerror}"
+            raise StoreRefused(msg) from None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(fd)
+            return False
+        self._fd = fd
+        if not self.is_held:
+            # Somebody removed the file between our opening and our locking it: that lock guards nothing.
+            self.give_back()
+            return False
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, json.dumps({"pid": os.getpid()}).encode(), 0)
+        return True
+
+    @property
+    def is_held(self) -> bool:
+        """Whether we hold the lock, on the file that goes by its name now."""
+        if self._fd is None:
+            return False
+        try:
+            return os.path.samestat(os.fstat(self._fd), self._path.stat())
+        except OSError:
+            return False
+
+    def give_back(self) -> None:
+        """Let another process have it."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+
+def _forget_in_child() -> None:
+    """Close a forked child's copies.
+
+    A flock belongs to the open file, which parent and child share: a child that lived on with its copy would
+    keep the lock after the owner's death. Closing the copy does not unlock the owner's.
+    """
+    for lock in list(_LIVE):
+        lock.give_back()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)

@@ -1,0 +1,331 @@
+"""The contract of every store: its verbs, each one transaction, and what each promises.
+
+A store is synchronous; the engine calls it in threads of its own. A subclass brings connections and runs verbs;
+what the verbs do is written once (`verbs.py`, `audit.py`). All instants are microseconds UTC; time is always an
+argument.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from duly.errors import UnknownLifecycle
+from duly.lifecycles.reader import lifecycle_from_plain
+from duly.stores import verbs
+from duly.stores.audit import AuditPage, audit
+from duly.stores.rows import entry_of, event_row, ids_text, outage_of
+from duly.stores.verbs import Fired, FireRequest, Put, Replan, Statement, Verb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from duly.model.dates import Micros
+    from duly.model.event import EventRow
+    from duly.model.history import Entry, Outage
+    from duly.model.lifecycle import Lifecycle
+    from duly.rules.advance import Firing
+    from duly.rules.edit import Edited, Editing
+    from duly.rules.plan import Plan
+
+T = TypeVar("T")
+LAST = (1 << 63) - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """How much there is. `pending` triggers of `armed` events are to come; `overdue` events await a firing."""
+
+    events: int
+    armed: int
+    pending: int
+    overdue: int
+    oldest_overdue_us: Micros | None
+    set_aside: int
+    next_due_us: Micros | None
+    by_status: Mapping[str, int]
+
+
+class NodeRow(NamedTuple):
+    """One scheduler process, as the store knows it."""
+
+    id: str
+    host: str
+    pid: int
+    started_us: Micros
+    seen_us: Micros
+    stopped_us: Micros | None
+
+
+class Store(ABC):
+    """A durable place for events and their history."""
+
+    url: str
+    shared: bool = True  # whether other processes can write to it
+
+    def __init__(self) -> None:
+        """Know no lifecycle yet."""
+        self._lifecycles: dict[str, Lifecycle] = {}
+        self._unreadable: dict[str, str] = {}
+
+    # -- what a subclass brings -------------------------------------------------------------------------
+
+    @abstractmethod
+    def write(self, verb: Verb[T]) -> T:
+        """Run a verb in one write transaction: all of it, or (an error) nothing."""
+
+    @abstractmethod
+    def read(self, verb: Verb[T]) -> T:
+        """Run a verb in one consistent read."""
+
+    @abstractmethod
+    def open(self, now_us: Micros) -> None:
+        """Connect, and bring the schema up to date. Opening an open store does nothing."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Disconnect. Closing twice does nothing."""
+
+    @abstractmethod
+    def own(self) -> bool:
+        """Try to become the one process that fires. True if it is us (already)."""
+
+    @abstractmethod
+    def disown(self) -> None:
+        """Let another process become the owner."""
+
+    @property
+    @abstractmethod
+    def stopped(self) -> str | None:
+        """Why nothing more is written (fail-stop), None while all is well."""
+
+    # -- firing -----------------------------------------------------------------------------------------
+
+    def fire_due(self, request: FireRequest) -> Fired:
+        """Fire up to `most` due events of one lane. The commit is the firing. Nothing due: an empty result."""
+        return self.write(verbs.fire_due(request, self.lifecycle_of))
+
+    def next_due_us(self) -> Micros | None:
+        """Return the alarm of the whole store: when it must next be looked at, None for never."""
+        return self.read(_single("next_due_at"))  # type: ignore[no-any-return]  # one integer column or NULL
+
+    # -- events -----------------------------------------------------------------------------------------
+
+    def put_events(
+        self, plans: Sequence[Plan], editing: Callable[[Plan], Editing], *, all_or_nothing: bool = True
+    ) -> Put:
+        """Create or edit events in one transaction. Idempotent; raises RevisionConflict."""
+        return self.write(verbs.put_events(plans, editing, all_or_nothing=all_or_nothing))
+
+    def remove_event(self, event_id: str, editing: Editing) -> Edited:
+        """Leave a tombstone of an event; its history stays. Raises UnknownEvent."""
+        return self.write(verbs.remove_event(event_id, editing))
+
+    def get_event(self, event_id: str) -> EventRow:
+        """Return an event's row. Raises UnknownEvent."""
+        return self.read(verbs.existing(event_id))
+
+    def get_events(self, ids: Sequence[str]) -> dict[str, EventRow]:
+        """Return the rows of those ids that exist, tombstones included."""
+        return {row.id: row for row in self._rows(Statement("get_events", {"ids": ids_text(ids)}))}
+
+    def list_events(self, *, after: str = "", most: int = 1000) -> list[EventRow]:
+        """Return up to `most` events after an id, in the order of ids, tombstones included."""
+        return self._rows(Statement("list_events", {"after": after, "most": most}))
+
+    def list_by_alarm(self, *, until_us: Micros = LAST, most: int = 1000) -> list[EventRow]:
+        """Return up to `most` events whose alarm is at or before an instant, soonest first."""
+        return self._rows(Statement("list_by_alarm", {"until": until_us, "most": most}))
+
+    def list_set_aside(self, *, most: int = 1000) -> list[EventRow]:
+        """Return events that raised and wait to be looked at again."""
+        return self._rows(Statement("list_set_aside", {"most": most}))
+
+    def counts(self, now_us: Micros) -> Counts:
+        """Return how much there is, in one consistent read."""
+        return self.read(_counts(now_us))
+
+    # -- history ----------------------------------------------------------------------------------------
+
+    def history(self, event_id: str) -> list[Entry]:
+        """Return an event's whole history, tombstones' too; empty for an event that never was."""
+        return [entry for _, entry in self._entries(Statement("history_of_event", {"event_id": event_id}))]
+
+    def history_after(self, entry: int, *, most: int = 1000) -> list[tuple[int, Entry]]:
+        """Return up to `most` entries of all events, numbered, in the order in which they were committed."""
+        return self._entries(Statement("history_after", {"after": entry, "most": most}))
+
+    def history_latest(self, *, before: int = LAST, most: int = 100) -> list[tuple[int, Entry]]:
+        """Return the latest entries of all events, newest first."""
+        return self._entries(Statement("history_latest", {"before": before, "most": most}))
+
+    def history_of_outage(self, outage: int, *, most: int = 1000) -> list[Entry]:
+        """Return the transitions that were caught up after an outage, in the order in which they fired."""
+        found = self._entries(Statement("history_of_outage", {"outage": outage, "most": most}))
+        return [entry for _, entry in found]
+
+    def history_end(self) -> tuple[int, Micros] | None:
+        """Return the number and the instant of the last entry of all, None while there is none."""
+        rows = self.read(_rows(Statement("history_end")))
+        return (rows[0][0], rows[0][1]) if rows else None
+
+    # -- nodes and outages ------------------------------------------------------------------------------
+
+    def heartbeat(self, node: str, host: str, pid: int, now_us: Micros) -> None:
+        """Say that a node is alive."""
+        self.write(_done(Statement("upsert_node", {"id": node, "host": host, "pid": pid, "now": now_us})))
+
+    def stop_node(self, node: str, now_us: Micros) -> None:
+        """Say that a node has ended in good order."""
+        self.write(_done(Statement("stop_node", {"id": node, "now": now_us})))
+
+    def nodes(self, *, most: int = 20) -> list[NodeRow]:
+        """Return the nodes seen last, newest first."""
+        return [NodeRow(*row) for row in self.read(_rows(Statement("list_nodes", {"most": most})))]
+
+    def prune_nodes(self, before_us: Micros) -> None:
+        """Forget nodes that were last seen before an instant."""
+        self.write(_done(Statement("prune_nodes", {"before": before_us})))
+
+    def last_alive_us(self, node: str) -> Micros | None:
+        """Return the last heartbeat of any other node. None: there never was one."""
+        rows = self.read(_rows(Statement("last_seen", {"id": node})))
+        return rows[0][0]  # type: ignore[no-any-return]  # one integer column or NULL
+
+    def begin_outage(self, began_us: Micros | None, ended_us: Micros, node: str) -> Outage:
+        """Record that an outage has ended now. One whose recovery was itself cut off is gone on with."""
+        return self.write(_begin_outage(began_us, ended_us, node))
+
+    def finish_outage(self, outage: int, now_us: Micros, *, failed: int, window_us: Micros) -> Outage:
+        """Record that everything missed in an outage has been dealt with, and count it from the history."""
+        params = {"id": outage, "now": now_us, "failed": failed, "window": window_us}
+        return outage_of(self.write(_rows(Statement("finish_outage", params)))[0])
+
+    def outages(self, *, before: int = LAST, most: int = 20) -> list[Outage]:
+        """Return outages, newest first."""
+        rows = self.read(_rows(Statement("list_outages", {"before": before, "most": most})))
+        return [outage_of(row) for row in rows]
+
+    # -- lifecycles -------------------------------------------------------------------------------------
+
+    def lifecycle_of(self, row: EventRow) -> Lifecycle:
+        """Return the definition that an event row follows. Raises UnknownLifecycle."""
+        found = self._lifecycles.get(row.lifecycle_hash)
+        if found is None:
+            self.load_lifecycles()
+            found = self._lifecycles.get(row.lifecycle_hash)
+        if found is None:
+            why = self._unreadable.get(row.lifecycle_hash, "its definition is not in the store")
+            msg = f"event '{row.id}': lifecycle '{row.lifecycle}' is unknown here ({why}); declare it again"
+            raise UnknownLifecycle(msg)
+        return found
+
+    def load_lifecycles(self) -> dict[str, Lifecycle]:
+        """Read the definitions anew. Returns the current ones by name."""
+        # On the connection of whoever calls: inside a write verb this must not wait for another connection.
+        current = {}
+        for hash_, name, definition, _, is_current in self.read(_rows(Statement("list_lifecycles"))):
+            if hash_ not in self._lifecycles:
+                try:
+                    self._lifecycles[hash_] = lifecycle_from_plain(json.loads(definition))
+                except Exception as error:  # noqa: BLE001 - one that cannot be read parks its events, no others
+                    self._unreadable[hash_] = verbs.error_text(error)
+                    continue
+            if is_current:
+                current[name] = self._lifecycles[hash_]
+        return current
+
+    def declare_lifecycles(
+        self, declared: Iterable[Lifecycle], built_in: Iterable[Lifecycle], now_us: Micros
+    ) -> None:
+        """Make definitions the current ones of their names. A built-in one never replaces one of the user's."""
+        wanted = [(lifecycle, "declared") for lifecycle in declared]
+        wanted += [(lifecycle, "built-in") for lifecycle in built_in]
+        if self.read(_changed_lifecycles(wanted)):
+            self.write(_declare(wanted, now_us))
+        self._lifecycles |= {lifecycle.hash: lifecycle for lifecycle, _ in wanted}
+
+    def rederive(self, replan: Replan, editing: Editing, *, most: int = 500) -> int:
+        """Re-derive events whose lifecycle has changed, soonest alarm first. Returns how many; 0 is done."""
+        return self.write(verbs.rederive(replan, editing, most))
+
+    # -- upkeep -----------------------------------------------------------------------------------------
+
+    def audit(self, after: str, firing: Firing, *, most: int = 500, history: bool, repair: bool) -> AuditPage:
+        """Check a page of events against their own history and rules; with `repair`, set right what can be."""
+        verb = audit(after, most, self.lifecycle_of, firing, history=history, repair=repair)
+        return self.write(verb) if repair else self.read(verb)
+
+    def meta(self, key: str) -> Any:
+        """Return a JSON value kept under a key, None if there is none."""
+        return self.read(verbs.meta_json(key))
+
+    def put_meta(self, key: str, value: object) -> None:
+        """Keep a JSON value under a key."""
+        self.write(verbs.put_meta_json(key, value))
+
+    # -- shorthand --------------------------------------------------------------------------------------
+
+    def _rows(self, statement: Statement) -> list[EventRow]:
+        return [event_row(columns) for columns in self.read(_rows(statement))]
+
+    def _entries(self, statement: Statement) -> list[tuple[int, Entry]]:
+        return [entry_of(columns) for columns in self.read(_rows(statement))]
+
+
+def _rows(statement: Statement) -> Verb[list[tuple[Any, ...]]]:
+    return (yield statement)
+
+
+def _done(statement: Statement) -> Verb[None]:
+    yield statement
+
+
+def _single(name: str) -> Verb[Any]:
+    return (yield Statement(name))[0][0]
+
+
+def _counts(now_us: Micros) -> Verb[Counts]:
+    armed, pending = (yield Statement("count_alarms"))[0]
+    overdue, oldest = (yield Statement("count_overdue", {"now": now_us}))[0]
+    return Counts(
+        events=(yield Statement("count_events"))[0][0],
+        armed=armed,
+        pending=pending,
+        overdue=overdue,
+        oldest_overdue_us=oldest,
+        set_aside=(yield Statement("count_set_aside"))[0][0],
+        next_due_us=(yield Statement("next_due_at"))[0][0],
+        by_status=dict((yield Statement("count_by_status"))),
+    )
+
+
+def _begin_outage(began_us: Micros | None, ended_us: Micros, node: str) -> Verb[Outage]:
+    unfinished = yield Statement("unfinished_outage")
+    if unfinished:
+        params = {"id": unfinished[0][0], "ended_at": ended_us, "node": node}
+        return outage_of((yield Statement("extend_outage", params))[0])
+    params = {"began_at": began_us, "ended_at": ended_us, "node": node}
+    return outage_of((yield Statement("insert_outage", params))[0])
+
+
+def _changed_lifecycles(wanted: Sequence[tuple[Lifecycle, str]]) -> Verb[list[tuple[Lifecycle, str]]]:
+    current = {row[1]: (row[0], row[3]) for row in (yield Statement("list_lifecycles")) if row[4]}
+    changed = []
+    for lifecycle, origin in wanted:
+        hash_, known_origin = current.get(lifecycle.name, ("", origin))
+        outranked = origin == "built-in" and known_origin == "declared"
+        if not outranked and (hash_, known_origin) != (lifecycle.hash, origin):
+            changed.append((lifecycle, origin))
+    return changed
+
+
+def _declare(wanted: Sequence[tuple[Lifecycle, str]], now_us: Micros) -> Verb[None]:
+    for lifecycle, origin in (yield from _changed_lifecycles(wanted)):
+        definition = json.dumps(lifecycle.to_json())
+        yield Statement("retire_lifecycle", {"name": lifecycle.name})
+        params = {"hash": lifecycle.hash, "name": lifecycle.name, "definition": definition}
+        yield Statement("insert_lifecycle", {**params, "origin": origin, "now": now_us})

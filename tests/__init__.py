@@ -1,0 +1,1 @@
+"""The tests: sentences that could stand in the manual."""

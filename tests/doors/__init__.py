@@ -1,0 +1,1 @@
+"""The public face: Python, command line, files, and the house itself."""

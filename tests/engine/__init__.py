@@ -1,0 +1,1 @@
+"""Steps called by hand, on a manual clock."""

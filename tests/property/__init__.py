@@ -1,0 +1,1 @@
+"""Invariants, searched for counterexamples."""

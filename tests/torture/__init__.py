@@ -1,0 +1,1 @@
+"""Processes killed and stopped at random instants, disks full, clocks stepped."""
