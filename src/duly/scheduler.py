@@ -187,6 +187,13 @@ class Scheduler:
         self._threads.close()
         self._threads = self._firing.threads = StoreThreads()
 
+    async def settled(self) -> None:
+        """Wait until everything that is due now has been fired. For tests and simulations on a manual clock."""
+        if self._running is None:
+            msg = "the scheduler has not been started, so nothing settles"
+            raise WrongState(msg)
+        await self._running.settled()
+
     async def run_forever(self) -> None:
         """Wait until the scheduler is stopped (or this call is cancelled). Raises StoreStopped on a fail-stop."""
         if self._running is None:
@@ -310,20 +317,28 @@ class _Turn:
         self._recovery = Recovery(firing=self._firing, window=window, progress=progress)
         self._alive_us: Micros | None = None
         self._caught_up = False
+        self._starting = False
         self.is_owner = False
 
     async def begin(self) -> Report:
         """Take the ownership if it is free, and recover; else stand by."""
         scheduler = self._scheduler
-        threads = self._firing.threads
-        self.is_owner = await threads.fire(scheduler.store.own)
-        if not self.is_owner:
+        if not await self._take_over():
             logger.info("another process fires on %s; standing by", scheduler.store.url)
+            self._alive_us = self._firing.clock.now()
             return Report()
-        self._alive_us = await threads.fire(scheduler.store.last_alive_us, scheduler.node)
-        await self._distrust_clock()
-        await threads.fire(scheduler.agenda.rederive_changed, scheduler.node)
+        self._alive_us = await self._firing.threads.fire(scheduler.store.last_alive_us, scheduler.node)
+        self._starting = True
         return await self._recover()
+
+    async def _take_over(self) -> bool:
+        """Become the owner, if the file is free; then see to what must be right before anything fires."""
+        scheduler, threads = self._scheduler, self._firing.threads
+        self.is_owner = await threads.fire(scheduler.store.own)
+        if self.is_owner:
+            await self._distrust_clock()
+            await threads.fire(scheduler.agenda.rederive_changed, scheduler.node)
+        return self.is_owner
 
     async def _distrust_clock(self) -> None:
         end = await self._firing.threads.fire(self._scheduler.store.history_end)
@@ -333,11 +348,12 @@ class _Turn:
             self._firing.watch.distrust(f"the clock is {seconds} s behind the last entry of the history")
 
     async def _recover(self) -> Report:
-        report = await self._recovery.run(self._alive_us)
+        report = await self._recovery.run(self._alive_us, starting=self._starting)
         self._recovery.progress = None
         self._caught_up = report.held is None and not self._firing.stopping
         if self._caught_up:
-            self._alive_us = self._firing.clock.now()
+            # Only now: a recovery that was held back or cut off is still that of the start.
+            self._starting, self._alive_us = False, self._firing.clock.now()
         if report.held is not None:
             logger.warning("%s", report.held)
         self._scheduler.report = report
@@ -345,10 +361,9 @@ class _Turn:
 
     async def run_once(self) -> Micros | None:
         """Fire what is due; first recover, if nobody was there to do it in time."""
-        if not self.is_owner:
-            await self.begin()
-            if not self.is_owner:
-                return None
+        if not self.is_owner and not await self._take_over():
+            self._alive_us = self._firing.clock.now()
+            return None
         if not await self._firing.threads.fire(self._scheduler.store.own):
             msg = f"the lock of {self._scheduler.store.url} is lost: another process may be firing"
             raise StoreRefused(msg)
@@ -374,6 +389,7 @@ class _Running:
             clock=scheduler.clock,
             node=scheduler.node,
             threads=scheduler._threads,  # noqa: SLF001 - two halves of one thing
+            audits=lambda: turn.is_owner,
         )
         self._firing = Loop(turn, scheduler.clock, nap_us_most=nap)
         self._upkeep = Loop(upkeep, scheduler.clock, nap_us_most=HEARTBEAT_US)
@@ -391,6 +407,9 @@ class _Running:
 
     def nudge(self) -> None:
         self._firing.nudge()
+
+    async def settled(self) -> None:
+        await self._firing.came_round()
 
     async def finished(self) -> None:
         await asyncio.gather(*self._tasks)

@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Final, Protocol
 
 from duly.clock import SECOND
+from duly.errors import StoreStopped
 
 if TYPE_CHECKING:
     from duly.clock import Clock, Micros
@@ -29,7 +30,7 @@ class Step(Protocol):
 
 
 class Loop:
-    """Runs a step, naps until it wants to be called again, can be nudged awake, and outlives its errors.
+    """Runs a step, naps until it wants to be called again, can be nudged awake, and outlives its errors but one.
 
     It naps `nap_us_most` at most, so that another process's write, a stepped clock or a suspended host is noticed.
     An error is logged and shown in the health report; the step is tried again after a growing pause.
@@ -45,6 +46,14 @@ class Loop:
         self._stopping = False
         self._failures = 0
         self._round_us: Micros | None = None
+        self._awaited: list[asyncio.Future[None]] = []
+
+    async def came_round(self) -> None:
+        """Nudge the loop, and wait until it has been once through a step that began after this call."""
+        done = asyncio.get_running_loop().create_future()
+        self._awaited.append(done)
+        self.nudge()
+        await done
 
     def nudge(self) -> None:
         """Wake it now. From the event loop's own thread only."""
@@ -65,20 +74,32 @@ class Loop:
         return None
 
     async def run(self) -> None:
-        """Run until stopped. Only a cancellation gets out."""
+        """Run until stopped. Raises StoreStopped, as nothing can be done any more; no other error gets out."""
         while not self._stopping:
             self._round_us = self._clock.since_boot()
             # Cleared before the step looks: a nudge that arrives while it works makes it look once more.
             self._nudge.clear()
+            awaited, self._awaited = self._awaited, []
             try:
                 wanted = await self.step.run_once()
+            except StoreStopped as error:
+                # The one error that is not outlived: the store can no longer be trusted (P15).
+                self.error = str(error)
+                logger.critical("%s ends: %s", self.step.name, error)
+                raise
             except Exception as error:  # noqa: BLE001 - a loop that dies would miss triggers in silence (P17)
+                self._awaited = awaited + self._awaited
                 await self._rest_after(error)
                 continue
             self.error, self._failures = None, 0
+            for done in awaited:
+                if not done.done():
+                    done.set_result(None)
             if not self._stopping:
                 await self._clock.nap(self._pause(wanted), self._nudge)
         self._round_us = None
+        for done in self._awaited:
+            done.cancel()
 
     def _pause(self, wanted: Micros | None) -> Micros:
         if wanted is None:

@@ -83,17 +83,22 @@ class Recovery:
     window: timedelta | None
     progress: Callable[[int, int], None] | None = None
 
-    async def run(self, silent_since_us: Micros | None) -> Report:
-        """Catch up. `silent_since_us`: the last sign of life of any node, None if there never was one."""
+    async def run(self, silent_since_us: Micros | None, *, starting: bool) -> Report:
+        """Catch up. `silent_since_us`: the last sign of life of any node, None if there never was one.
+
+        When `starting`, whatever is overdue was missed, however short the silence; when going on (or taking over
+        from another node), only a longer silence is an outage.
+        """
         firing, store, threads = self.firing, self.firing.store, self.firing.threads
         held = firing.watch.look()
         if held is not None:
             return Report(held=held)
         now = firing.clock.now()
-        overdue = (await threads.fire(store.counts, now)).overdue
+        overdue = await threads.fire(store.count_overdue, now)
+        missed = overdue > 0 and starting
         short = silent_since_us is None or now - silent_since_us < SILENCE_US
         unfinished = any(o.finished_us is None for o in await threads.fire(store.outages, most=1))
-        if not overdue and short and not unfinished:
+        if not missed and short and not unfinished:
             return Report()
         began = None if silent_since_us is None else min(silent_since_us, now)
         outage = await threads.fire(store.begin_outage, began, now, firing.node)

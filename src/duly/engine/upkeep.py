@@ -13,6 +13,8 @@ from duly.clock import SECOND
 from duly.rules.advance import Firing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from duly.clock import Clock, Micros
     from duly.engine.threads import StoreThreads
     from duly.stores.audit import Finding
@@ -35,15 +37,17 @@ class UpkeepStep:
     clock: Clock
     node: str
     threads: StoreThreads
+    audits: Callable[[], bool]
     findings: deque[Finding] = field(default_factory=lambda: deque(maxlen=FINDINGS_KEPT))
     rounds: int = 0
     _after: str = ""
 
     async def run_once(self) -> Micros | None:
-        """Beat once, audit one page."""
+        """Beat once; if this node is the one that `audits`, check one page of events."""
         now = self.clock.now()
         await self.threads.call(self.store.heartbeat, self.node, platform.node(), os.getpid(), now)
-        await self._audit(now)
+        if self.audits():
+            await self._audit(now)
         return now + HEARTBEAT_US
 
     async def _audit(self, now: Micros) -> None:

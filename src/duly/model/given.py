@@ -145,9 +145,7 @@ def _given_instant(at: Micros, remarks: tuple[str, ...] = ()) -> GivenDate:
     return GivenDate(text, Kind.INSTANT, None, None, at, remarks)
 
 
-def _given_wall(
-    wall: datetime, zone: str | None, choice: Choice | None, remarks: tuple[str, ...]
-) -> GivenDate:
+def _given_wall(wall: datetime, zone: str | None, choice: Choice | None, remarks: tuple[str, ...]) -> GivenDate:
     return GivenDate(wall_text(wall), Kind.WALL, zone, choice, wall, remarks)
 
 

@@ -184,6 +184,9 @@ class Lifecycle:
 
     def milestone(self, name: str) -> Milestone:
         """Return the milestone of that name, which may name a round: `paper_deadline#2`."""
+        found = self.by_name.get(name)
+        if found is not None:
+            return found
         base, _, number = name.partition("#")
         found = self.by_name.get(base)
         if found is None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from duly.model.event import Status
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from duly.model.lifecycle import Headline, Lifecycle, Milestone
 
 
@@ -23,9 +26,10 @@ class Shape:
 
     `steps`: by milestone name (rounds included), in lifecycle order.
     `before`: each track's state before anything has fired, in the order of the lifecycle's tracks.
+    `pairs`: milestones that must not be inverted, (earlier, later).
     """
 
-    __slots__ = ("_headline", "_memo", "_track_names", "before", "steps")
+    __slots__ = ("_headline", "_memo", "_track_names", "before", "pairs", "steps")
 
     def __init__(self, lifecycle: Lifecycle, dated: tuple[str, ...]) -> None:
         """Work it out once; `dated` are milestone names, rounds included."""
@@ -39,6 +43,7 @@ class Shape:
                 state = milestone.between
             track = -1 if milestone.track is None else tracks[milestone.track]
             self.steps[name] = Step(lifecycle.order(name), track, state)
+        self.pairs = tuple(_pairs(lifecycle, names))
         self.before = tuple(_state_before(lifecycle, track.name, names) for track in lifecycle.tracks)
         undated = {m.name for m in lifecycle.milestones}.difference(name.partition("#")[0] for name in names)
         self._track_names = tuple(tracks)
@@ -64,6 +69,19 @@ def headline(rules: tuple[Headline, ...], states: dict[str, str]) -> Status:
             return Status(rule.status)
     first = next(iter(states.values()))
     return Status(f"{first}/{first}")
+
+
+def _pairs(lifecycle: Lifecycle, names: list[str]) -> Iterator[tuple[str, str]]:
+    """Yield neighbours along each track within a round, and along the rounds of each milestone."""
+
+    def track_and_round(name: str) -> tuple[str, int]:
+        return str(lifecycle.milestone(name).track), int(name.partition("#")[2] or 1)
+
+    tracked = [name for name in names if not lifecycle.milestone(name).is_notice]
+    for _, along in groupby(sorted(tracked, key=track_and_round), key=track_and_round):
+        yield from pairwise(along)
+    for _, rounds in groupby(names, key=lambda name: name.partition("#")[0]):
+        yield from pairwise(rounds)
 
 
 def _has_later_round(name: str, names: list[str]) -> bool:

@@ -15,7 +15,7 @@ from duly.model.instants import Micros, check_fineness, micros_of_span, micros_o
 from duly.model.zone_names import ABBREVIATIONS, HOST_NAMES, ZoneNames, zone_names
 
 AOE: Final = "AoE"
-_FIXED: Final = re.compile(r"UTC([+-])(\d{1,2})(?::?([0-5]\d))?", re.ASCII | re.IGNORECASE)
+_FIXED: Final = r"UTC([+-])([0-9]{1,2})(?::?([0-5][0-9]))?"
 _ETC: Final = r"Etc/GMT([+-])([1-9]\d?)"
 _NEARLY: Final = r"(GMT|)([+-]?)(\d{1,2})(?::?([0-5]\d))?"
 _WEST_MAX: Final = timedelta(hours=-12)
@@ -148,7 +148,7 @@ def _fixed_offset(zone: str) -> Micros | None:
         return micros_of_span(_WEST_MAX)
     if zone == "UTC":
         return 0
-    found = _FIXED.fullmatch(zone)
+    found = re.fullmatch(_FIXED, zone)
     return micros_of_span(_span(*found.groups())) if found else None
 
 
@@ -183,7 +183,7 @@ def _read_name(given: str) -> tuple[str, tuple[str, ...]]:
         return "UTC", ()
     if name.upper() == "AOE":
         return AOE, ()
-    fixed = _FIXED.fullmatch(name)
+    fixed = re.fullmatch(_FIXED, name, re.IGNORECASE)
     if fixed:
         return _read_offset(name, fixed), ()
     etc = re.fullmatch(_ETC, name, re.ASCII)

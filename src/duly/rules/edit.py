@@ -80,8 +80,21 @@ def removal(stored: EventRow, editing: Editing) -> Edited:
     """Return the tombstone of an event: its chain and generations stay, so that putting it again goes on."""
     ledger = Ledger(stored, editing.firing)
     ledger.write(Kind.REMOVED, REMOVED, actor=editing.actor, reason=editing.reason)
-    tombstone = replace(stored, dates={}, given={}, data={}, removed=True, error=None, next_due_us=None, pending=0)
-    return _closed(tombstone, ledger, Outcome.CHANGED, editing)
+    tombstone = replace(
+        stored,
+        dates={},
+        given={},
+        data={},
+        removed=True,
+        error=None,
+        next_due_us=None,
+        pending=0,
+        status=ledger.status,
+        seq=ledger.seq,
+        hash=ledger.hash,
+        updated_us=editing.now_us,
+    )
+    return Edited(tombstone, ledger.entries, Outcome.CHANGED)
 
 
 def redefinition(stored: EventRow, plan: Plan, editing: Editing) -> Edited:
@@ -120,21 +133,24 @@ def _check_revision(stored: EventRow | None, plan: Plan) -> None:
 def _planned_row(stored: EventRow | None, plan: Plan, editing: Editing) -> EventRow:
     """Return the row with all that the plan says, and all that only the stored one knows."""
     event = plan.event
-    base = stored or EventRow(id=event.id, hash=GENESIS, known_since_us=editing.known_since_us)
-    return replace(
-        base,
+    known = stored or EventRow(id=event.id, hash=GENESIS, known_since_us=editing.known_since_us)
+    return EventRow(
+        id=event.id,
         name=event.name,
         lifecycle=plan.lifecycle.name,
         lifecycle_hash=plan.lifecycle.hash,
         zone=plan.zone,
         hold=Hold(event.hold).value,
-        revision=base.revision + 1,
+        revision=known.revision + 1,
         dates=plan.dates,
         given=plan.given,
+        marks=known.marks,
         data=plan.data,
+        status=known.status,
+        seq=known.seq,
+        hash=known.hash,
+        known_since_us=known.known_since_us,
         tzdata=editing.tzdata,
-        removed=False,
-        error=None,
     )
 
 
@@ -265,6 +281,8 @@ def _fire_passed(
     causes = [cause_of(trigger) for trigger in passed]
     while causes and causes[-1] is None:
         causes.pop()
+    if not causes:
+        return row
     tracks = TrackStates(lifecycle.shape(tuple(row.dates)))
     for name, mark in row.marks.items():
         if mark[1] is not None and name in row.dates:
@@ -280,10 +298,13 @@ def _fire_passed(
 def _armed(row: EventRow, lifecycle: Lifecycle, ledger: Ledger, outcome: Outcome, editing: Editing) -> Edited:
     """Set the alarm to the first trigger that is still to come."""
     left = triggers_to_come(row, lifecycle)
-    row = replace(row, next_due_us=left[0].due_us if left else None, pending=len(left))
-    return _closed(row, ledger, outcome, editing)
-
-
-def _closed(row: EventRow, ledger: Ledger, outcome: Outcome, editing: Editing) -> Edited:
-    row = replace(row, status=ledger.status, seq=ledger.seq, hash=ledger.hash, updated_us=editing.now_us)
+    row = replace(
+        row,
+        next_due_us=left[0].due_us if left else None,
+        pending=len(left),
+        status=ledger.status,
+        seq=ledger.seq,
+        hash=ledger.hash,
+        updated_us=editing.now_us,
+    )
     return Edited(row, ledger.entries, outcome)

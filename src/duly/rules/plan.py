@@ -138,7 +138,7 @@ def _resolve_all(
             msg = f"{where}: the dates hang on each other in a circle: {circle}"
             raise InvalidEvent(msg)
         waiting = later
-    return {name: dates[name] for name in sorted(dates, key=lifecycle.order)}
+    return {name: dates[name] for name in lifecycle.shape(tuple(dates)).steps}
 
 
 def _check_anchor(name: str, anchor: str, given: Mapping[str, GivenDate], where: str) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Final
 
 from duly.errors import InvalidEvent
 from duly.model.dates import Micros, wall_clock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from duly.model.lifecycle import Lifecycle
 
@@ -25,7 +24,7 @@ def check_dates(dates: Mapping[str, Micros], lifecycle: Lifecycle, *, where: str
             msg = f"{where}: {milestone.name} has no date, but lifecycle '{lifecycle.name}' requires one"
             raise InvalidEvent(msg)
     warnings = []
-    for earlier, later in _ordered_pairs(dates, lifecycle):
+    for earlier, later in lifecycle.shape(tuple(dates)).pairs:
         if dates[earlier] > dates[later]:
             msg = (
                 f"{where}: {later} ({_said(dates[later], zone)}) is before {earlier} ({_said(dates[earlier], zone)})"
@@ -46,20 +45,6 @@ def passed_at_creation(dates: Mapping[str, Micros], now_us: Micros, *, where: st
     return [
         f"{where}: {name} ({_said(due, 'UTC')}) has already passed" for name, due in dates.items() if due < now_us
     ]
-
-
-def _ordered_pairs(dates: Mapping[str, Micros], lifecycle: Lifecycle) -> Iterator[tuple[str, str]]:
-    """Yield pairs that must not be inverted: along each track within a round, and along the rounds of each."""
-    names = sorted(dates, key=lifecycle.order)
-    tracked = [name for name in names if lifecycle.milestone(name).track is not None]
-
-    def track_and_round(name: str) -> tuple[str, int]:
-        return str(lifecycle.milestone(name).track), int(name.partition("#")[2] or 1)
-
-    for _, along in groupby(sorted(tracked, key=track_and_round), key=track_and_round):
-        yield from pairwise(along)
-    for _, rounds in groupby(names, key=lambda name: name.partition("#")[0]):
-        yield from pairwise(rounds)
 
 
 def _said(at: Micros, zone: str | None) -> str:

@@ -144,6 +144,10 @@ class Store(ABC):
         """Return events that raised and wait to be looked at again."""
         return self._rows(Statement("list_set_aside", {"most": most}))
 
+    def count_overdue(self, now_us: Micros) -> int:
+        """Return how many events await a firing. Answered by the index alone."""
+        return self.read(_rows(Statement("count_overdue", {"now": now_us})))[0][0]  # type: ignore[no-any-return]
+
     def counts(self, now_us: Micros) -> Counts:
         """Return how much there is, in one consistent read."""
         return self.read(_counts(now_us))

@@ -1,0 +1,288 @@
+"""Misfires recovered per second on SQLite, beside the raw SQL floor of the very same rows; idle precision; a million.
+
+    python benchmarks/recovery.py                 recovery, floor, idle precision
+    python benchmarks/recovery.py --million       also a million pending triggers: put rate, start-up, memory, firing rate
+    python benchmarks/recovery.py --json          the same as one JSON document
+
+The floor runs the product's own statements with the product's own parameters, recorded from a recovery, against a
+copy of the store as it was before: same reads, same rows written, same number of commits, no Duly.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import resource
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import apsw
+
+from duly import Event, Scheduler
+from duly.stores.sqlite import SqliteStore
+from duly.stores.statements import statements
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+MILESTONES = (
+    "registration_open",
+    "registration_close",
+    "event_start",
+    "event_end",
+    "certificate_start",
+    "certificate_end",
+)
+
+
+def events(count: int, first: datetime, *, spread: timedelta) -> list[Event]:
+    """Make events of six dates each, a minute apart within each, spread over a stretch of time."""
+    step = spread / max(1, count)
+    return [
+        Event(
+            f"event-{number:07d}",
+            name=f"Event {number}",
+            dates={
+                name: first + step * number + timedelta(minutes=place) for place, name in enumerate(MILESTONES)
+            },
+        )
+        for number in range(count)
+    ]
+
+
+class Recorder(SqliteStore):
+    """A store that notes every statement of its firings, with the parameters."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.noted: list[list[tuple[str, Any, bool]]] = []
+
+    def fire_due(self, request: Any) -> Any:
+        self.noted.append([])
+        return super().fire_due(request)
+
+    def _drive(self, connection: apsw.Connection, verb: Any) -> Any:
+        def noting() -> Any:
+            statement = next(verb)
+            while True:
+                if self.noted and statement.name in FIRING:
+                    self.noted[-1].append((statement.name, statement.params, statement.many))
+                rows = yield statement
+                try:
+                    statement = verb.send(rows)
+                except StopIteration as done:
+                    return done.value
+
+        return super()._drive(connection, noting())
+
+
+FIRING = ("claim_fresh", "claim_backlog", "update_fired", "insert_history")
+
+
+def floor(path: Path, noted: list[list[tuple[str, Any, bool]]]) -> float:
+    """Run the noted statements with nothing around them; return the seconds that they take."""
+    sql = statements("sqlite")
+    connection = apsw.Connection(str(path))
+    connection.pragma("journal_mode", "wal")
+    connection.pragma("synchronous", "full")
+    gc.collect()
+    began = time.perf_counter()
+    for transaction in noted:
+        connection.execute("BEGIN IMMEDIATE")
+        for name, params, many in transaction:
+            if many:
+                connection.executemany(sql[name], params)
+            else:
+                connection.execute(sql[name], params).fetchall()
+        connection.execute("COMMIT")
+    took = time.perf_counter() - began
+    connection.close()
+    return took
+
+
+async def recover(path: Path) -> tuple[float, int]:
+    """Start a scheduler on a store full of misfires; return seconds until `start` returned, and what it fired."""
+    scheduler = Scheduler(f"sqlite:///{path}")
+    await scheduler.open()
+    gc.collect()
+    began = time.perf_counter()
+    report = await scheduler.start()
+    took = time.perf_counter() - began
+    await scheduler.stop()
+    return took, report.successful
+
+
+def recovery(folder: Path, triggers: int, rounds: int) -> dict[str, object]:
+    """Recover the same misfires several times, and run the floor each time beside it."""
+    seed = folder / "seed.db"
+    now = datetime.now(UTC)
+    scheduler = Scheduler(f"sqlite:///{seed}")
+    asyncio.run(fill(scheduler, events(triggers // 6, now - timedelta(hours=20), spread=timedelta(hours=18))))
+    ours, raw = [], []
+    fired = 0
+    for number in range(rounds):
+        noted = note(copied(seed, folder / f"note-{number}.db"))
+        took, fired = asyncio.run(recover(copied(seed, folder / f"ours-{number}.db")))
+        ours.append(fired / took)
+        raw.append(fired / floor(copied(seed, folder / f"floor-{number}.db"), noted))
+    return {
+        "triggers": fired,
+        "recovered_per_second": round(statistics.median(ours)),
+        "floor_per_second": round(statistics.median(raw)),
+        "ratio_to_floor": round(statistics.median(a / b for a, b in zip(ours, raw, strict=True)), 3),
+    }
+
+
+def note(path: Path) -> list[list[tuple[str, Any, bool]]]:
+    """Recover once, noting the statements."""
+
+    async def run() -> list[list[tuple[str, Any, bool]]]:
+        store = Recorder(path)
+        scheduler = Scheduler(store)
+        await scheduler.start()
+        await scheduler.stop()
+        return [transaction for transaction in store.noted if transaction]
+
+    return asyncio.run(run())
+
+
+def copied(source: Path, target: Path) -> Path:
+    """Copy a store that nobody has open."""
+    shutil.copy(source, target)
+    return target
+
+
+async def fill(scheduler: Scheduler, batch: list[Event]) -> float:
+    """Put events and close; return the seconds of the put alone."""
+    await scheduler.open()
+    began = time.perf_counter()
+    await scheduler.put(batch, known_for=None)
+    took = time.perf_counter() - began
+    await scheduler.stop()
+    return took
+
+
+async def idle(folder: Path, triggers: int) -> dict[str, object]:
+    """Let triggers fall due one by one on an idle scheduler; return the lateness at commit."""
+    scheduler = Scheduler(f"sqlite:///{folder / 'idle.db'}")
+    lateness: list[float] = []
+    done = asyncio.Event()
+
+    def note_lateness(entries: Any) -> None:
+        committed = time.time()
+        for entry in entries:
+            if entry.is_transition:
+                lateness.append(committed - entry.due_us / 1_000_000)
+        if len(lateness) >= triggers:
+            done.set()
+
+    await scheduler.start()
+    scheduler.on_commit(note_lateness)
+    first = datetime.now(UTC) + timedelta(seconds=1)
+    await scheduler.put(
+        [
+            Event(f"idle-{n:04d}", dates={"registration_open": first + timedelta(milliseconds=53 * n)})
+            for n in range(triggers)
+        ]
+    )
+    await asyncio.wait_for(done.wait(), 60 + triggers)
+    await scheduler.stop()
+    lateness.sort()
+    return {
+        "triggers": len(lateness),
+        "early": sum(1 for late in lateness if late < 0),
+        "lateness_p50_ms": round(statistics.median(lateness) * 1000, 2),
+        "lateness_p99_ms": round(lateness[int(len(lateness) * 0.99) - 1] * 1000, 2),
+        "lateness_most_ms": round(lateness[-1] * 1000, 2),
+    }
+
+
+def million(folder: Path, triggers: int) -> dict[str, object]:
+    """Put a million triggers, start on them, fire some: rates, seconds, memory."""
+    path = folder / "million.db"
+    count = triggers // 6
+    soon = datetime.now(UTC) + timedelta(days=2)
+    took = 0.0
+    scheduler = Scheduler(f"sqlite:///{path}")
+    for chunk in chunks(count):
+        batch = events(len(chunk), soon + timedelta(seconds=chunk.start), spread=timedelta(days=300))
+        renamed = [Event(f"m{chunk.start + n:07d}", name=e.name, dates=e.dates) for n, e in enumerate(batch)]
+        took += asyncio.run(fill(scheduler, renamed))
+    del batch, renamed
+    late = events(20_000 // 6, datetime.now(UTC) - timedelta(hours=2), spread=timedelta(hours=1))
+    small = folder / "small.db"
+    asyncio.run(fill(Scheduler(f"sqlite:///{small}"), late))
+    start, memory = asyncio.run(started(path))
+    asyncio.run(fill(Scheduler(f"sqlite:///{path}"), late))
+    big_took, big_fired = asyncio.run(recover(path))
+    small_took, small_fired = asyncio.run(recover(small))
+    return {
+        "triggers": count * 6,
+        "put_per_second": round(count * 6 / took),
+        "start_seconds": round(start, 3),
+        "memory_growth_mb": round(memory, 1),
+        "fired_per_second_among_a_million": round(big_fired / big_took),
+        "fired_per_second_alone": round(small_fired / small_took),
+        "ratio": round((big_fired / big_took) / (small_fired / small_took), 3),
+    }
+
+
+def chunks(count: int) -> Iterator[range]:
+    """Yield ranges of ten thousand."""
+    for start in range(0, count, 10_000):
+        yield range(start, min(count, start + 10_000))
+
+
+async def started(path: Path) -> tuple[float, float]:
+    """Start on a full store in this process; return the seconds, and the resident memory of a fresh process."""
+    scheduler = Scheduler(f"sqlite:///{path}")
+    began = time.perf_counter()
+    await scheduler.start()
+    took = time.perf_counter() - began
+    await scheduler.stop()
+    code = (
+        "import asyncio, resource\nfrom duly import Scheduler\n"
+        f"async def main():\n    s = Scheduler('sqlite:///{path}')\n    await s.start()\n"
+        "    await s.status()\n    await s.stop()\n"
+        "asyncio.run(main())\nprint(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+    )
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
+    out, _ = await process.communicate()
+    return took, float(out)
+
+
+def main() -> None:
+    """Run what was asked for and print it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--triggers", type=int, default=20_000, help="misfires to recover (six per event)")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--idle", type=int, default=200, help="triggers that fall due one by one")
+    parser.add_argument("--million", action="store_true", help="also with a million pending triggers")
+    parser.add_argument("--pending", type=int, default=1_000_000)
+    parser.add_argument("--json", action="store_true")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="duly-benchmark-") as name:
+        folder = Path(name)
+        result: dict[str, object] = {"recovery": recovery(folder, asked.triggers, asked.rounds)}
+        result["idle"] = asyncio.run(idle(folder, asked.idle))
+        if asked.million:
+            result["million"] = million(folder, asked.pending)
+    if asked.json:
+        print(json.dumps(result, indent=2))
+        return
+    for part, figures in result.items():
+        print(part)
+        for key, value in figures.items():  # type: ignore[attr-defined]
+            print(f"  {key.replace('_', ' '):36} {value:>12}")
+
+
+if __name__ == "__main__":
+    main()
