@@ -12,7 +12,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-from lifecycle_picture import picture, season_of
+from lifecycle_picture import picture
+from lifecycle_tracks import chain_of
 
 from duly.lifecycles.reader import built_in, built_in_names
 from duly.model.dates import Side
@@ -137,9 +138,10 @@ def _missed(*levels: CatchUp) -> str:
 def _aged(window: timedelta | None, levels: tuple[CatchUp, ...]) -> str:
     if window is None:
         return "however old it is"
-    hours = f"{window / timedelta(hours=1):g} hours"
+    days = window / timedelta(days=1)
+    span = f"{days:g} days" if days > 1 and days.is_integer() else f"{window / timedelta(hours=1):g} hours"
     is_default = all(isinstance(level.window, Unset) for level in levels)
-    return f"up to {hours} later" + ("" if is_default else ", longer than by default")
+    return f"up to {span} later" + ("" if is_default else ", longer than by default")
 
 
 def _tracks(lifecycle: Lifecycle) -> str:
@@ -147,7 +149,7 @@ def _tracks(lifecycle: Lifecycle) -> str:
         (
             track.name,
             f"`{track.before}`",
-            _list(tuple(bar.text for bar in season_of(lifecycle)[1][track.name][1:])),
+            _list(chain_of(lifecycle, track).states[1:]),
             f"`{track.undated or track.before}`",
         )
         for track in lifecycle.tracks
@@ -157,8 +159,7 @@ def _tracks(lifecycle: Lifecycle) -> str:
 
 def _headline(lifecycle: Lifecycle) -> str:
     rows = [
-        (str(number), f"`{rule.status}`", _condition(rule))
-        for number, rule in enumerate(lifecycle.headline, start=1)
+        (str(number), f"`{rule.status}`", _condition(rule)) for number, rule in enumerate(lifecycle.headline, start=1)
     ]
     return _table(("", "status", "when"), rows)
 

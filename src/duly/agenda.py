@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Self
 from duly.clock import SystemClock
 from duly.errors import DulyError, InvalidEvent, InvalidSetting, UnknownEvent, UnknownLifecycle
 from duly.lifecycles.reader import built_in, built_in_names
-from duly.model.dates import GivenDate, Micros, read_zone, to_micros, tzdata_version
+from duly.model.dates import GivenDate, Micros, read_zone, tzdata_version
 from duly.model.event import Event, EventRow, Hold, Trigger
 from duly.rules.advance import Firing
 from duly.rules.edit import Editing, Outcome
@@ -165,8 +165,7 @@ class Agenda:
         tzdata = tzdata_version()
 
         def editing(plan: Plan) -> Editing:
-            created = _created_us(plan.event)
-            since = known_since if created is None else created
+            since = known_since if plan.created_us is None else plan.created_us
             return Editing(now_us=now, known_since_us=since, actor=actor, reason=reason, node=node, tzdata=tzdata)
 
         outcomes: dict[str, Outcome] = {}
@@ -330,10 +329,6 @@ def _warnings(plans: Iterable[Plan], outcomes: Mapping[str, Outcome], now: Micro
         yield from each.warnings
         if outcomes.get(each.event.id) == Outcome.CREATED:
             yield from passed_at_creation(each.dates, now, where=f"event '{each.event.id}'")
-
-
-def _created_us(event: Event) -> Micros | None:
-    return None if event.created_at is None else to_micros(event.created_at)
 
 
 def _micros(length: timedelta) -> Micros:

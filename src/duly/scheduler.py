@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import secrets
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, Self, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar
 
 from duly.agenda import DEFAULT_STORE, Agenda, PutResult
-from duly.clock import SECOND, Clock, StepWatch, SystemClock
+from duly.clock import Clock, StepWatch, SystemClock
 from duly.engine.firing import FiringStep, FiringTotals, Listener
-from duly.engine.loop import Loop
-from duly.engine.recovery import SILENCE_US, Recovery, Report
+from duly.engine.node import Node
+from duly.engine.recovery import Recovery, Report
 from duly.engine.threads import StoreThreads
-from duly.engine.upkeep import HEARTBEAT_US, UpkeepStep
-from duly.errors import InvalidSetting, StoreRefused, WrongState
+from duly.engine.turn import Turn
+from duly.errors import InvalidSetting, WrongState
 from duly.model.dates import to_datetime
 from duly.model.history import iso
 from duly.model.lifecycle import CatchUp
@@ -26,22 +25,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import TracebackType
 
-    from duly.clock import Micros
     from duly.model.event import Event, Hold, Trigger
     from duly.model.history import Entry, Outage
     from duly.model.lifecycle import Lifecycle
     from duly.rules.view import EventView
     from duly.stores.store import Counts, Store
 
-logger = logging.getLogger("duly")
-
 P = ParamSpec("P")
 T = TypeVar("T")
-
-# How long a loop sleeps at most: the bound on noticing what another process wrote (DESIGN.md §5).
-NAP_SHARED_US: Final[Micros] = SECOND // 5
-NAP_ALONE_US: Final[Micros] = 3 * SECOND // 4
-STOP_WITHIN: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +117,7 @@ class Scheduler:
         self.store = self.agenda.store
         self.node = node or secrets.token_hex(3)
         self.catch_up = catch_up or CatchUp()
-        self.report: Report | None = None
+        self._turn: Turn | None = None
         self._watch = StepWatch(self.clock, hold_steps=clock_jump == "hold")
         self._threads = StoreThreads()
         self._firing = FiringStep(
@@ -139,7 +130,7 @@ class Scheduler:
             threads=self._threads,
         )
         self._opened = False
-        self._running: _Running | None = None
+        self._running: Node | None = None
         self._starting = False
 
     # -- life -------------------------------------------------------------------------------------------
@@ -162,13 +153,17 @@ class Scheduler:
         self._starting, self._firing.stopping = True, False
         try:
             await self.open()
-            turn = _Turn(self, progress)
-            self.report = await turn.begin()
+            turn = self._turn = Turn(
+                firing=self._firing,
+                recovery=Recovery(firing=self._firing, window=effective([self.catch_up]).window, progress=progress),
+                prepare=partial(self.agenda.rederive_changed, self.node),
+            )
+            report = await turn.begin()
             if not self._firing.stopping:
-                self._running = _Running(self, turn)
+                self._running = Node(turn)
         finally:
             self._starting = False
-        return self.report
+        return report
 
     async def stop(self) -> None:
         """Fire no more, let what is being written finish, let a standby take over, close the store.
@@ -215,6 +210,11 @@ class Scheduler:
     ) -> None:
         """Stop."""
         await self.stop()
+
+    @property
+    def report(self) -> Report | None:
+        """The report of the latest recovery, None before any; a standby that took over has one too."""
+        return None if self._turn is None else self._turn.report
 
     @property
     def is_running(self) -> bool:
@@ -303,121 +303,3 @@ class Scheduler:
     def _nudge(self) -> None:
         if self._running is not None:
             self._running.nudge()
-
-
-class _Turn:
-    """The step of the firing loop: stand by until the file is ours; recover whenever nobody was there; fire."""
-
-    name = "firing"
-
-    def __init__(self, scheduler: Scheduler, progress: Callable[[int, int], None] | None) -> None:
-        self._scheduler = scheduler
-        self._firing = scheduler._firing  # noqa: SLF001 - two halves of one thing
-        window = effective([scheduler.catch_up]).window
-        self._recovery = Recovery(firing=self._firing, window=window, progress=progress)
-        self._alive_us: Micros | None = None
-        self._caught_up = False
-        self._starting = False
-        self.is_owner = False
-
-    async def begin(self) -> Report:
-        """Take the ownership if it is free, and recover; else stand by."""
-        scheduler = self._scheduler
-        if not await self._take_over():
-            logger.info("another process fires on %s; standing by", scheduler.store.url)
-            self._alive_us = self._firing.clock.now()
-            return Report()
-        self._alive_us = await self._firing.threads.fire(scheduler.store.last_alive_us, scheduler.node)
-        self._starting = True
-        return await self._recover()
-
-    async def _take_over(self) -> bool:
-        """Become the owner, if the file is free; then see to what must be right before anything fires."""
-        scheduler, threads = self._scheduler, self._firing.threads
-        self.is_owner = await threads.fire(scheduler.store.own)
-        if self.is_owner:
-            await self._distrust_clock()
-            await threads.fire(scheduler.agenda.rederive_changed, scheduler.node)
-        return self.is_owner
-
-    async def _distrust_clock(self) -> None:
-        end = await self._firing.threads.fire(self._scheduler.store.history_end)
-        behind = 0 if end is None else end[1] - self._firing.clock.now()
-        if behind > SECOND:
-            seconds = behind // SECOND
-            self._firing.watch.distrust(f"the clock is {seconds} s behind the last entry of the history")
-
-    async def _recover(self) -> Report:
-        report = await self._recovery.run(self._alive_us, starting=self._starting)
-        self._recovery.progress = None
-        self._caught_up = report.held is None and not self._firing.stopping
-        if self._caught_up:
-            # Only now: a recovery that was held back or cut off is still that of the start.
-            self._starting, self._alive_us = False, self._firing.clock.now()
-        if report.held is not None:
-            logger.warning("%s", report.held)
-        self._scheduler.report = report
-        return report
-
-    async def run_once(self) -> Micros | None:
-        """Fire what is due; first recover, if nobody was there to do it in time."""
-        if not self.is_owner and not await self._take_over():
-            self._alive_us = self._firing.clock.now()
-            return None
-        if not await self._firing.threads.fire(self._scheduler.store.own):
-            msg = f"the lock of {self._scheduler.store.url} is lost: another process may be firing"
-            raise StoreRefused(msg)
-        now = self._firing.clock.now()
-        slept = self._alive_us is not None and now - self._alive_us > SILENCE_US
-        if not self._caught_up or (slept and self._firing.watch.look() is None):
-            await self._recover()
-        wanted = await self._firing.run_once()
-        if self._caught_up:
-            self._alive_us = self._firing.clock.now()
-        return wanted
-
-
-class _Running:
-    """The background tasks of a started scheduler."""
-
-    def __init__(self, scheduler: Scheduler, turn: _Turn) -> None:
-        self.turn = turn
-        self._scheduler = scheduler
-        nap = NAP_SHARED_US if scheduler.store.shared else NAP_ALONE_US
-        upkeep = UpkeepStep(
-            store=scheduler.store,
-            clock=scheduler.clock,
-            node=scheduler.node,
-            threads=scheduler._threads,  # noqa: SLF001 - two halves of one thing
-            audits=lambda: turn.is_owner,
-        )
-        self._firing = Loop(turn, scheduler.clock, nap_us_most=nap)
-        self._upkeep = Loop(upkeep, scheduler.clock, nap_us_most=HEARTBEAT_US)
-        self._tasks = [asyncio.create_task(loop.run(), name=f"duly-{loop.step.name}") for loop in self._loops]
-
-    @property
-    def _loops(self) -> tuple[Loop, Loop]:
-        return (self._firing, self._upkeep)
-
-    @property
-    def troubles(self) -> list[str]:
-        found = [loop.trouble for loop in self._loops if loop.trouble is not None]
-        found += [f"{task.get_name()}: has died" for task in self._tasks if task.done()]
-        return found
-
-    def nudge(self) -> None:
-        self._firing.nudge()
-
-    async def settled(self) -> None:
-        await self._firing.came_round()
-
-    async def finished(self) -> None:
-        await asyncio.gather(*self._tasks)
-
-    async def stop(self) -> None:
-        for loop in self._loops:
-            loop.stop()
-        _, late = await asyncio.wait(self._tasks, timeout=STOP_WITHIN)
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import pytest
-import tzdata
+import tzdata  # type: ignore[import-untyped]
 import whenever
 
 from duly.errors import InvalidZone
@@ -72,9 +72,7 @@ def test_an_old_name_is_accepted_with_a_warning_that_names_the_current_one(old: 
     assert read_zone(old) == (current, (f"zone '{old}' is an old name: write {current}",))
 
 
-@pytest.mark.parametrize(
-    ("old", "current"), [("Iceland", "Atlantic/Reykjavik"), ("Africa/Asmera", "Africa/Asmara")]
-)
+@pytest.mark.parametrize(("old", "current"), [("Iceland", "Atlantic/Reykjavik"), ("Africa/Asmera", "Africa/Asmara")])
 def test_an_old_name_is_never_replaced_by_a_place_in_another_country(old: str, current: str) -> None:
     assert read_zone(old)[0] == current
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final, Never
 
@@ -218,11 +216,12 @@ def _one_of(value: object, where: str, allowed: list[str]) -> str:
 def _window(value: object, where: str) -> timedelta | None:
     if value == "unlimited":
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
         _refuse(where, 'must be a number of hours from zero up, or "unlimited"', value)
+    # In whole numbers, since the hash of a definition must survive its being written and read again.
+    hours, parts = value.as_integer_ratio()
     try:
-        # Exactly, since the hash of a definition must survive its being written and read again.
-        return timedelta(microseconds=round(Fraction(value) * _MICROS_PER_HOUR))
+        return timedelta(microseconds=(2 * hours * _MICROS_PER_HOUR + parts) // (2 * parts))
     except OverflowError:
         _refuse(where, 'is more hours than can be counted; write "unlimited"', value)
 
@@ -233,11 +232,17 @@ def _refuse(where: str, what: str, value: object) -> Never:
 
 
 def _shown(value: object) -> str:
-    text = ascii(value) if isinstance(value, str | int | float | bool | None) else type(value).__name__
+    """Return a value for a message: short, on one line, and harmless to a terminal."""
+    try:
+        text = ascii(value) if isinstance(value, str | int | float | None) else type(value).__name__
+    except ValueError:  # Python refuses to write out integers of more than 4,300 digits
+        return "a number of thousands of digits"
     return text if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]}…"
 
 
 def _suggestion(wrong: object, known: Iterator[str] | Mapping[str, Any] | tuple[str, ...]) -> str:
+    import difflib
+
     near = difflib.get_close_matches(str(wrong)[:_SHOWN_MAX], list(known), n=1)
     return f"; did you mean '{near[0]}'?" if near else f"; known: {', '.join(known)}"
 

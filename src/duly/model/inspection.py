@@ -57,11 +57,20 @@ def _check_words(lifecycle: Lifecycle, where: str) -> None:
     _check_unique(where, "track", (track.name for track in lifecycle.tracks))
     _check_unique(where, "milestone", (m.name for m in lifecycle.milestones))
     _check_unique(where, "field", (m.field or m.name for m in lifecycle.milestones if not m.manual))
+    _check_fields(lifecycle, where)
     if lifecycle.zone is not None:
         try:
             read_zone(lifecycle.zone)
         except DulyError as error:
             _refuse(where, f"zone: {error}")
+
+
+def _check_fields(lifecycle: Lifecycle, where: str) -> None:
+    """Refuse a field that another milestone goes by: the key of a date must say which one is meant."""
+    for milestone in lifecycle.milestones:
+        other = lifecycle.by_name.get(milestone.field, milestone)
+        if other is not milestone:
+            _refuse(where, f"field '{milestone.field}' of '{milestone.name}' is the name of another milestone")
 
 
 def _words(lifecycle: Lifecycle) -> Iterator[tuple[str, str]]:
@@ -93,12 +102,23 @@ def _check_milestones(lifecycle: Lifecycle, where: str) -> None:
             _refuse(here, f"unknown track '{milestone.track}'; it has: {', '.join(sorted(tracks))}")
         if (milestone.track is None) != (milestone.state is None):
             _refuse(here, "a track and the state that it enters go together (a notice has neither)")
-        if milestone.between is not None and not milestone.repeats:
-            _refuse(here, "'between' is only for a milestone that repeats")
+        _check_pairing(milestone, here)
         for key, named in (("default_if", milestone.default_if), ("until", milestone.until)):
             if named is not None and named not in names:
                 _refuse(here, f"{key} names the unknown milestone '{named}'")
         _check_dating(milestone, here, names)
+
+
+def _check_pairing(milestone: Milestone, here: str) -> None:
+    """Refuse what means nothing without something else."""
+    if milestone.between is not None and not (milestone.repeats and milestone.track):
+        _refuse(here, "'between' is only for a milestone that repeats, and only if it enters a state")
+    if milestone.implied and milestone.is_notice:
+        _refuse(here, "'implied' is only for a milestone of a track: a notice enters no state")
+    if milestone.until is not None and not milestone.is_notice:
+        _refuse(here, "'until' is only for a notice: a state holds until the track leaves it")
+    if milestone.default_if is not None and milestone.default is None:
+        _refuse(here, "'default_if' needs a 'default'")
 
 
 def _check_dating(milestone: Milestone, here: str, names: set[str]) -> None:
@@ -106,7 +126,10 @@ def _check_dating(milestone: Milestone, here: str, names: set[str]) -> None:
         _refuse(here, "a manual milestone has no date: it takes no field, no default and is not required")
     if milestone.default is None:
         return
-    given = read_date(milestone.default, what=f"{here}, default")
+    try:
+        given = read_date(milestone.default, what=f"{here}, default")
+    except DulyError as error:
+        raise InvalidLifecycle(str(error)) from None
     if given.anchor is None:
         _refuse(here, f"default {milestone.default!r} must be relative to another milestone")
     if given.anchor not in names:
@@ -144,12 +167,12 @@ def _check_rule(lifecycle: Lifecycle, rule: Headline, here: str, states: dict[st
     _check_conditions(lifecycle, rule, here, states)
 
 
-def _check_conditions(
-    lifecycle: Lifecycle, rule: Headline, here: str, states: dict[str, tuple[str, ...]]
-) -> None:
+def _check_conditions(lifecycle: Lifecycle, rule: Headline, here: str, states: dict[str, tuple[str, ...]]) -> None:
     for track, wanted in rule.when.items():
         if track not in states:
             _refuse(here, f"unknown track '{track}'; it has: {', '.join(states)}")
+        if not isinstance(wanted, tuple):
+            _refuse(here, f"track '{track}': its states are a list, such as ('ended',)")
         for state in wanted:
             if state not in states[track]:
                 _refuse(here, f"track '{track}' is never in state '{state}'; only in: {', '.join(states[track])}")

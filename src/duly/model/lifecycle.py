@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum, StrEnum
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
+
+from typing_extensions import override
 
 from duly.errors import InvalidInput, InvalidLifecycle
 from duly.model.dates import Side, read_date
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ROUNDS_MAX: Final = 999
+_ROUND: Final = re.compile("[2-9]|[1-9][0-9]{1,2}")
 _ROUNDS_SPAN: Final = ROUNDS_MAX + 1
 
 
@@ -154,6 +158,11 @@ class Lifecycle:
         """Refuse a lifecycle that contradicts itself, naming the place."""
         inspect_lifecycle(self)
 
+    @override
+    def __hash__(self) -> int:
+        """Return the hash of the content, as equal definitions have equal ones."""
+        return hash(self.hash)
+
     @cached_property
     def by_name(self) -> Mapping[str, Milestone]:
         """Milestones by name, without rounds."""
@@ -167,10 +176,6 @@ class Lifecycle:
     @cached_property
     def _index(self) -> Mapping[str, int]:
         return {milestone.name: place for place, milestone in enumerate(self.milestones)}
-
-    @cached_property
-    def _track_index(self) -> Mapping[str, int]:
-        return {track.name: place for place, track in enumerate(self.tracks)}
 
     @cached_property
     def _shapes(self) -> dict[tuple[str, ...], Shape]:
@@ -187,18 +192,18 @@ class Lifecycle:
         found = self.by_name.get(name)
         if found is not None:
             return found
-        base, _, number = name.partition("#")
+        base, stroke, number = name.partition("#")
         found = self.by_name.get(base)
         if found is None:
             known = ", ".join(self.by_name)
             msg = f"lifecycle '{self.name}' has no milestone '{base}'; it has: {known}"
             raise InvalidLifecycle(msg)
-        if number and not found.repeats:
+        if stroke and not found.repeats:
             msg = f"milestone '{base}' of lifecycle '{self.name}' does not repeat, so '{name}' means nothing"
             raise InvalidLifecycle(msg)
-        if number and not (number.isascii() and number.isdigit() and 1 < int(number) <= ROUNDS_MAX):
+        if not _ROUND.fullmatch(number):
             msg = (
-                f"'{name}' is not a round of '{base}': rounds after the first are "
+                f"'{name[:80]}' is not a round of '{base}': rounds after the first are "
                 f"written '{base}#2' to '{base}#{ROUNDS_MAX}'"
             )
             raise InvalidLifecycle(msg)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from duly.errors import InvalidEvent, InvalidInput
-from duly.model.dates import GivenDate, Micros, read_date, read_zone, resolve_date
+from duly.model.dates import GivenDate, Micros, Side, read_date, read_zone, resolve_date
 from duly.model.names import check_id, check_text
-from duly.rules.validate import check_dates
+from duly.rules.validate import check_dates, check_days
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +23,8 @@ class Plan:
     """An event with every date resolved: what a store row will say of it.
 
     `dates`: milestone → instant, in lifecycle order, defaults included. `given`: milestone → the date as given,
-    as JSON values, defaults left out. `data`: the event's, as plain JSON values.
+    as JSON values, defaults left out. `data`: the event's, as plain JSON values. `created_us`: since when the
+    record itself says that the event is known.
     `warnings`: sentences about what was accepted but looks odd.
     """
 
@@ -34,6 +35,7 @@ class Plan:
     given: Mapping[str, object]
     data: Mapping[str, object]
     warnings: tuple[str, ...]
+    created_us: Micros | None
 
 
 def plan(event: Event, lifecycle: Lifecycle, *, zone: str | None = None) -> Plan:
@@ -49,9 +51,18 @@ def plan(event: Event, lifecycle: Lifecycle, *, zone: str | None = None) -> Plan
     used_zone = named_zone or lifecycle.zone or zone
     given = _given_dates(event, lifecycle, where)
     dates = _resolve_all(_with_defaults(given, lifecycle), lifecycle, used_zone, where, warnings)
+    check_days(given, lifecycle, where=where)
     warnings += check_dates(dates, lifecycle, where=where, zone=used_zone)
     kept = {name: given[name].to_json() for name in dates if name in given}
-    return Plan(event, lifecycle, used_zone, dates, kept, _plain_data(event, where), tuple(warnings))
+    created_us = None
+    if event.created_at is not None:
+        what = f"{where}: created_at"
+        created_us = resolve_date(
+            read_date(event.created_at, what=what), zone=used_zone, side=Side.OPENING, what=what
+        ).at
+    return Plan(
+        event, lifecycle, used_zone, dates, kept, _plain_data(event, where), tuple(warnings), created_us
+    )
 
 
 def _zone_of(event: Event, where: str, warnings: list[str]) -> str | None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from duly.errors import InvalidEvent
-from duly.model.dates import Micros, wall_clock
+from duly.model.dates import Kind, Micros, wall_clock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from duly.model.dates import GivenDate
     from duly.model.lifecycle import Lifecycle
 
 # Instants outside these years are kept, but said aloud: they are nearly always a slip of the keyboard.
@@ -38,6 +39,19 @@ def check_dates(dates: Mapping[str, Micros], lifecycle: Lifecycle, *, where: str
         if not ODD_BEFORE_US <= due < ODD_AFTER_US
     ]
     return warnings
+
+
+def check_days(given: Mapping[str, GivenDate], lifecycle: Lifecycle, *, where: str) -> None:
+    """Refuse a bare last day that lies before the bare first day.
+
+    As instants the two can be equal, since a closing ends its day: `2026-12-05` to `2026-12-04` would be a window
+    of no length, and is a slip of the keyboard.
+    """
+    for earlier, later in lifecycle.shape(tuple(given)).pairs:
+        first, last = given[earlier], given[later]
+        if first.kind == last.kind == Kind.DAY and last.text < first.text:
+            msg = f"{where}: {later} ({last.text}) is before {earlier} ({first.text})"
+            raise InvalidEvent(msg)
 
 
 def passed_at_creation(dates: Mapping[str, Micros], now_us: Micros, *, where: str) -> list[str]:

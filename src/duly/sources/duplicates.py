@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from duly.model.event import Event
 
-_DIFFERENCES_SHOWN: int = 3
+_DIFFERENCES_SHOWN: Final = 3
 
 
 class Candidate(NamedTuple):
@@ -28,9 +28,7 @@ class Refused(NamedTuple):
     reason: str
 
 
-def without_duplicates(
-    candidates: Iterable[Candidate], *, merges: bool
-) -> tuple[list[Candidate], list[Refused]]:
+def without_duplicates(candidates: Iterable[Candidate], *, merges: bool) -> tuple[list[Candidate], list[Refused]]:
     """Return one candidate for each id, and the records that contradict it.
 
     Records that say the same are one. With `merges`, so are those that do not contradict each other: what one
@@ -44,7 +42,7 @@ def without_duplicates(
     refused: list[Refused] = []
     for group in groups.values():
         first, others = _folded(group, merges=merges)
-        if any(_is_scheduled_otherwise(first.event, other.event) for other in others):
+        if any(_schedule(first.event) != _schedule(other.event) for other in others):
             refused += _all_refused(group)
             continue
         kept.append(first)
@@ -101,20 +99,14 @@ def _differences(first: Event, second: Event, *, contradictions: bool) -> list[s
     ]
 
 
-def _is_scheduled_otherwise(first: Event, second: Event) -> bool:
-    return _schedule(first) != _schedule(second)
-
-
 def _schedule(event: Event) -> tuple[str, str | None, str, Mapping[str, object]]:
     return event.lifecycle, event.zone, event.hold.value, event.dates
 
 
 def _all_refused(group: list[Candidate]) -> list[Refused]:
     found = []
-    for place, each in enumerate(group):
-        other = group[0] if place else next(other for other in group if other.event != each.event)
-        if other.event == each.event:
-            other = next(other for other in group if other.event != each.event)
+    for each in group:
+        other = next(other for other in group if other.event != each.event)
         reason = (
             f"event {each.event.id!r}: {other.place} has the same id but another {_said(each, other)}; "
             "which of them is right cannot be known, so neither was taken"

@@ -15,7 +15,7 @@ from duly.model.lifecycle import Lifecycle
 from duly.model.record import event_from_record
 from duly.rules.plan import plan
 from duly.sources.duplicates import Candidate, Refused, without_duplicates
-from duly.sources.files import Document, find_files, read_document
+from duly.sources.files import Document, find_files, read_document, shown
 from duly.sources.mapping import RecordMap, read_map, records_of, suggestion
 
 _FILE_KEYS: Final = ("events", "zone", "lifecycle", "lifecycles")
@@ -97,8 +97,8 @@ class _Load:
                 read += 1
             except InvalidSource as error:
                 unreadable.append(error)
-                place, _, reason = str(error).partition(": ")
-                self._refused.append(Refused(self._now(), place, "", reason))
+                place = shown(path)
+                self._refused.append(Refused(self._records, place, "", str(error).removeprefix(f"{place}: ")))
         if unreadable and not read:
             raise unreadable[0]
         merges = self._reading.map is not None and self._reading.map.merges
@@ -108,12 +108,7 @@ class _Load:
         repeated = len(self._candidates) - len(kept) - len(clashing)
         self._refused.sort(key=lambda refused: refused.order)
         needed = tuple(each for each in self._lifecycles.values() if each.name not in built_in_names())
-        return Loaded(
-            tuple(good), tuple(self._refused), needed, tuple(self._warnings), self._records, repeated
-        )
-
-    def _now(self) -> int:
-        return self._records
+        return Loaded(tuple(good), tuple(self._refused), needed, tuple(self._warnings), self._records, repeated)
 
     def _take(self, document: Document) -> None:
         reading = self._reading
@@ -121,11 +116,7 @@ class _Load:
             self._take_records(document, records_of(document, reading.map.records), reading)
             return
         content = document.content
-        if (
-            isinstance(content, Mapping)
-            and "events" not in content
-            and ("id" in content or "event_id" in content)
-        ):
+        if isinstance(content, Mapping) and "events" not in content and ("id" in content or "event_id" in content):
             self._take_records(document, iter([(document.shown, content)]), reading)
             return
         if isinstance(content, Mapping):
@@ -134,13 +125,13 @@ class _Load:
 
     def _read_head(self, document: Document, content: Mapping[str, Any]) -> Reading:
         """Read what an event file says for all of its events."""
-        shown = document.shown
+        place = document.shown
         for key in content:
             if key not in _FILE_KEYS:
                 hint = suggestion(str(key), list(_FILE_KEYS))
-                raise InvalidSource(f"{shown}: unknown key {key!a} beside the events{hint}")
+                raise InvalidSource(f"{place}: unknown key {key!a} beside the events{hint}")
         if "events" not in content:
-            raise InvalidSource(f"{shown}: has no 'events'; for a list of another shape, give a map")
+            raise InvalidSource(f"{place}: has no 'events'; for a list of another shape, give a map")
         try:
             for definition in self._definitions(document, content.get("lifecycles")):
                 self._define(definition)
@@ -151,10 +142,8 @@ class _Load:
             if lifecycle is not None:
                 self._lifecycle(lifecycle)
         except DulyError as error:
-            raise InvalidSource(f"{shown}: {error}") from None
-        return replace(
-            self._reading, zone=zone or self._reading.zone, lifecycle=lifecycle or self._reading.lifecycle
-        )
+            raise InvalidSource(f"{place}: {error}") from None
+        return replace(self._reading, zone=zone or self._reading.zone, lifecycle=lifecycle or self._reading.lifecycle)
 
     def _definitions(self, document: Document, given: object) -> Iterator[Lifecycle]:
         if given is None:
@@ -167,9 +156,7 @@ class _Load:
             elif isinstance(each, str) and each.endswith(".toml") and document.path is not None:
                 yield lifecycle_from_toml(document.path.parent / each)
             else:
-                raise InvalidSource(
-                    f"lifecycle {number} must be a definition, or a TOML file beside this one"
-                )
+                raise InvalidSource(f"lifecycle {number} must be a definition, or a TOML file beside this one")
 
     def _define(self, lifecycle: Lifecycle) -> None:
         known = self._lifecycles.get(lifecycle.name)
@@ -196,9 +183,9 @@ class _Load:
                     raise record
                 event = self._event(record, document, reading)
             except InvalidInput as error:
-                self._refused.append(Refused(self._now(), place, _name_of(record, reading.map), str(error)))
+                self._refused.append(Refused(self._records, place, _name_of(record, reading.map), str(error)))
             else:
-                self._candidates.append(Candidate(self._now(), place, event))
+                self._candidates.append(Candidate(self._records, place, event))
 
     def _event(self, record: Mapping[str, Any], document: Document, reading: Reading) -> Event:
         if reading.map is not None:
@@ -215,6 +202,8 @@ class _Load:
         event = candidate.event
         try:
             planned = plan(event, self._lifecycle(event.lifecycle), zone=self._reading.scheduler_zone)
+            if self._reading.map is not None:
+                self._reading.map.check_order(planned.dates, where=f"event {event.id!r}")
         except InvalidInput as error:
             self._refused.append(Refused(candidate.order, candidate.place, event.id, str(error)))
             return False

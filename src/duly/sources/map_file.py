@@ -46,4 +46,5 @@ class MapFile(_Strict):
     data: list[_Name] | None = None
     dates: dict[_Name, _Template] = {}
     sessions: SessionsTable | None = None
+    in_order: list[_Name] = []
     hold: dict[_Hold, _Name] = {}

@@ -7,11 +7,13 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from duly.errors import DulyError, InvalidInput, InvalidSource
 from duly.lifecycles.reader import built_in, lifecycle_from_toml
+from duly.model.dates import Micros, wall_clock
 from duly.model.event import Event
 from duly.model.lifecycle import Lifecycle
 from duly.model.record import event_from_record
@@ -39,7 +41,8 @@ class RecordMap:
 
     `undated`: texts that mean "no date yet", in lower case. `data`: the fields that are kept; None for all
     that are not used otherwise. `merges`: records of one id that do not contradict each other are one event.
-    `hold`: reason → the field that says whether it is so.
+    `hold`: reason → the field that says whether it is so. `in_order`: milestones of which, in this list, none
+    may be later than those after it, though the lifecycle allows it.
     """
 
     id: Template
@@ -56,6 +59,7 @@ class RecordMap:
     dates: Mapping[str, Template] = field(default_factory=dict)
     sessions: Sessions | None = None
     hold: Mapping[str, str] = field(default_factory=dict)
+    in_order: tuple[str, ...] = ()
 
     def event(self, record: Mapping[str, Any], *, path: Path | None = None, zone: str | None = None) -> Event:
         """Return the event of one record. Raises InvalidInput for one that makes none.
@@ -65,9 +69,7 @@ class RecordMap:
         scope: dict[str, Any] = {**record, "file": _file_scope(path)}
         found = self.id.value(scope, what="id")
         if is_missing(found):
-            raise InvalidSource(
-                f"the record has no id: {' and '.join(sorted(self.id.record_fields))} is missing"
-            )
+            raise InvalidSource(f"the record has no id: {' and '.join(sorted(self.id.record_fields))} is missing")
         where = f"event {found!a}"
         plain: dict[str, Any] = {"id": found, "lifecycle": self.lifecycle.name}
         plain["name"] = self._text(self.name, scope, f"{where}: name") or ""
@@ -77,6 +79,15 @@ class RecordMap:
         plain["dates"] = self._dates(scope, where)
         plain["data"] = self._data(record)
         return event_from_record(plain, fields=())
+
+    def check_order(self, dates: Mapping[str, Micros], *, where: str) -> None:
+        """Refuse dates of an event, resolved, that are not in the order that the map asks for."""
+        rounds = [[name for name in dates if name.partition("#")[0] == milestone] for milestone in self.in_order]
+        for earlier, later in pairwise(each for each in rounds if each):
+            last, first = max(earlier, key=dates.__getitem__), min(later, key=dates.__getitem__)
+            if dates[last] > dates[first]:
+                said = [f"{name} ({wall_clock(dates[name], 'UTC')})" for name in (first, last)]
+                raise InvalidSource(f"{where}: {said[0]} is before {said[1]}")
 
     def _value(self, template: Template | None, scope: Mapping[str, Any], what: str) -> object:
         return None if template is None else template.value(scope, what=what)
@@ -186,8 +197,7 @@ def records_of(document: Document, at: str | None) -> Iterator[tuple[str, Mappin
         content = content.get("events")
     if not isinstance(content, list):
         raise InvalidSource(
-            f"{document.shown}: the records must be a list; if it is within the file, "
-            "'records' of the map says where"
+            f"{document.shown}: the records must be a list; if it is within the file, 'records' of the map says where"
         )
     for number, record in enumerate(content, start=1):
         place = f"{document.shown}: record {number}"
@@ -223,7 +233,9 @@ def _checked(plain: object, shown: str) -> MapFile:
     try:
         return MapFile.model_validate(plain)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        found = error.errors(include_url=False)
+    # A misspelt key is also a missing one; what helps is to hear which was misspelt.
+    first = next((each for each in found if each["type"] == "extra_forbidden"), found[0])
     place = ".".join(str(part) for part in first["loc"] if part != "[key]")
     if first["type"] == "extra_forbidden":
         table = SessionsTable if len(first["loc"]) > 1 else MapFile
@@ -257,6 +269,7 @@ def _built(said: MapFile, lifecycle: Lifecycle) -> RecordMap:
         data=None if said.data is None else tuple(said.data),
         dates={milestone: Template.read(text) for milestone, text in said.dates.items()},
         sessions=_sessions(said),
+        in_order=tuple(said.in_order),
         hold={str(reason): field for reason, field in said.hold.items()},
     )
 
@@ -276,19 +289,27 @@ def _sessions(said: MapFile) -> Sessions | None:
 def _check_milestones(record_map: RecordMap) -> None:
     """Refuse a map that dates what its lifecycle does not have, before the first record is read."""
     lifecycle = record_map.lifecycle
+    for name in record_map.in_order:
+        if name not in lifecycle.by_name:
+            raise InvalidSource(f"in_order: {name!a} is no milestone{suggestion(name, lifecycle.by_name)}")
     for name in record_map.dates:
-        base = name.partition("#")[0]
-        if base in lifecycle.by_field:
-            continue
-        try:
-            milestone = lifecycle.milestone(name)
-        except InvalidInput as error:
-            raise InvalidSource(f"dates: {error}") from None
-        if milestone.manual:
-            raise InvalidSource(f"dates: {name} is a manual milestone, fired by a person: it takes no date")
-    sessions = record_map.sessions
-    counts = Counter(() if sessions is None else sessions.milestone_by_session.values())
-    for name, count in counts.items():
+        if name.partition("#")[0] not in lifecycle.by_field:
+            _check_date_key(name, lifecycle)
+    if record_map.sessions is not None:
+        _check_sessions(record_map.sessions, lifecycle)
+
+
+def _check_date_key(name: str, lifecycle: Lifecycle) -> None:
+    try:
+        milestone = lifecycle.milestone(name)
+    except InvalidInput as error:
+        raise InvalidSource(f"dates: {error}") from None
+    if milestone.manual:
+        raise InvalidSource(f"dates: {name} is a manual milestone, fired by a person: it takes no date")
+
+
+def _check_sessions(sessions: Sessions, lifecycle: Lifecycle) -> None:
+    for name, count in Counter(sessions.milestone_by_session.values()).items():
         if name not in lifecycle.by_name:
             raise InvalidSource(f"sessions: {name!a} is no milestone{suggestion(name, lifecycle.by_name)}")
         if count > 1 and not lifecycle.milestone(name).repeats:

@@ -14,8 +14,12 @@ _PLACE: Final = re.compile(r"\{([^{}|]+)(?:\|([^{}|]+))?\}")
 
 
 def slug(text: str) -> str:
-    """Return a text in lower case, with all but letters and digits (of any script) as single hyphens."""
+    """Return a text in lower case, with all but letters and digits (of any script) as single hyphens.
+
+    The beginning of a web address, `https://www.`, is left out: the same page is often written with and without.
+    """
     plain = unicodedata.normalize("NFC", text).casefold().replace("'", "").replace("’", "")
+    plain = re.sub(r"^\s*https?://(www\.)?", "", plain)
     return re.sub(r"[\W_]+", "-", plain).strip("-")
 
 

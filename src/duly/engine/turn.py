@@ -1,0 +1,93 @@
+"""The firing loop's step: stand by until the store is ours; recover whenever nobody was there; fire."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from duly.clock import SECOND
+from duly.engine.recovery import SILENCE_US, Recovery, Report
+from duly.errors import StoreRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from duly.clock import Micros
+    from duly.engine.firing import FiringStep
+
+logger = logging.getLogger("duly.engine")
+
+
+@dataclass(slots=True, kw_only=True)
+class Turn:
+    """One node's part in a store that several may share. Only the owner fires; the others stand by.
+
+    `prepare` is called in the store's thread when the node becomes the owner, before anything fires.
+    """
+
+    name: str = "firing"
+    firing: FiringStep
+    recovery: Recovery
+    prepare: Callable[[], object]
+    is_owner: bool = False
+    report: Report | None = None
+    _alive_us: Micros | None = None
+    _caught_up: bool = False
+    _starting: bool = False
+
+    async def begin(self) -> Report:
+        """Take the ownership if it is free, and recover; else stand by, with an empty report."""
+        firing = self.firing
+        if not await self._take_over():
+            logger.info("another process fires on %s; standing by", firing.store.url)
+            self._alive_us = firing.clock.now()
+            self.report = Report()
+            return self.report
+        self._alive_us = await firing.threads.fire(firing.store.last_alive_us, firing.node)
+        self._starting = True
+        return await self._recover()
+
+    async def run_once(self) -> Micros | None:
+        """Fire what is due; first recover, if nobody was there to do it in time."""
+        firing = self.firing
+        if not self.is_owner and not await self._take_over():
+            self._alive_us = firing.clock.now()
+            return None
+        if not await firing.threads.fire(firing.store.own):
+            msg = f"the lock of {firing.store.url} is lost: another process may be firing"
+            raise StoreRefused(msg)
+        silent = self._alive_us is not None and firing.clock.now() - self._alive_us > SILENCE_US
+        if not self._caught_up or (silent and firing.watch.look() is None):
+            await self._recover()
+        wanted = await firing.run_once()
+        if self._caught_up:
+            self._alive_us = firing.clock.now()
+        return wanted
+
+    async def _take_over(self) -> bool:
+        """Become the owner, if the store is free; then see to what must be right before anything fires."""
+        threads = self.firing.threads
+        self.is_owner = await threads.fire(self.firing.store.own)
+        if self.is_owner:
+            await self._distrust_clock()
+            await threads.fire(self.prepare)
+        return self.is_owner
+
+    async def _distrust_clock(self) -> None:
+        end = await self.firing.threads.fire(self.firing.store.history_end)
+        behind = 0 if end is None else end[1] - self.firing.clock.now()
+        if behind > SECOND:
+            seconds = behind // SECOND
+            self.firing.watch.distrust(f"the clock is {seconds} s behind the last entry of the history")
+
+    async def _recover(self) -> Report:
+        report = self.report = await self.recovery.run(self._alive_us, starting=self._starting)
+        self.recovery.progress = None
+        self._caught_up = report.held is None and not self.firing.stopping
+        if self._caught_up:
+            # Only now: a recovery that was held back or cut off is still that of the start.
+            self._starting, self._alive_us = False, self.firing.clock.now()
+        if report.held is not None:
+            logger.warning("%s", report.held)
+        return report
