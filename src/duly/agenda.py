@@ -204,6 +204,20 @@ class Agenda:
         event = replace(event_of(row), hold=hold, revision=row.revision)
         return self.put(event, actor=actor, reason=reason)
 
+    def fire(
+        self,
+        event_id: str,
+        milestone: str,
+        *,
+        actor: str | None = None,
+        reason: str | None = None,
+        node: str | None = None,
+    ) -> Sequence[Entry]:
+        """Fire a manual milestone now. Returns the entries. Raises UnknownEvent, InvalidLifecycle, InvalidEvent."""
+        now = self.clock.now()
+        editing = Editing(now_us=now, known_since_us=now, actor=actor, reason=reason, node=node)
+        return self.store.fire_by_hand(event_id, milestone, editing).entries
+
     def remove(
         self, event_id: str, *, actor: str | None = None, reason: str | None = None, node: str | None = None
     ) -> None:

@@ -10,7 +10,7 @@ from duly.errors import WrongState
 from duly.scheduler import Scheduler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
 
     from duly.agenda import PutResult
     from duly.engine.recovery import Report
@@ -76,6 +76,10 @@ class BlockingScheduler:
     def set_hold(self, event_id: str, hold: Hold, **why: str | None) -> PutResult:
         """Set or lift a hold. Raises UnknownEvent."""
         return self._run(self._scheduler.set_hold(event_id, hold, **why))
+
+    def fire(self, event_id: str, milestone: str, **why: str | None) -> Sequence[Entry]:
+        """Fire a manual milestone now. Raises UnknownEvent, InvalidLifecycle, InvalidEvent."""
+        return self._run(self._scheduler.fire(event_id, milestone, **why))
 
     def remove(self, event_id: str, *, actor: str | None = None, reason: str | None = None) -> None:
         """Remove an event; its history stays. Raises UnknownEvent."""

@@ -22,7 +22,7 @@ from duly.model.lifecycle import CatchUp
 from duly.rules.catch_up import DEFAULT_GRACE, effective
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
 
     from duly.model.event import Event, Hold, Trigger
@@ -243,6 +243,10 @@ class Scheduler:
         result = await self._call(self.agenda.set_hold, event_id, hold, **why)
         self._nudge()
         return result
+
+    async def fire(self, event_id: str, milestone: str, **why: str | None) -> Sequence[Entry]:
+        """Fire a manual milestone now. Raises UnknownEvent, InvalidLifecycle, InvalidEvent."""
+        return await self._call(self.agenda.fire, event_id, milestone, node=self.node, **why)
 
     async def remove(self, event_id: str, *, actor: str | None = None, reason: str | None = None) -> None:
         """Remove an event; its history stays. Raises UnknownEvent."""

@@ -8,7 +8,8 @@ from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING
 
-from duly.errors import RevisionConflict
+from duly.errors import InvalidEvent, RevisionConflict
+from duly.model.dates import wall_clock
 from duly.model.event import EventRow, Hold, Mark, Status, Trigger
 from duly.model.history import GENESIS, Cause, Entry, Kind
 from duly.rules.advance import Firing, Ledger
@@ -97,6 +98,34 @@ def removal(stored: EventRow, editing: Editing) -> Edited:
     return Edited(tombstone, ledger.entries, Outcome.CHANGED)
 
 
+def fired_by_hand(stored: EventRow, lifecycle: Lifecycle, milestone: str, editing: Editing) -> Edited:
+    """Return the row after a person fired a manual milestone: it is dated now, and has fired.
+
+    What is overdue fires before it. Raises InvalidLifecycle for an unknown milestone, InvalidEvent for one that is
+    not manual, has fired, or belongs to an event on hold.
+    """
+    where = f"event '{stored.id}': {milestone}"
+    if not lifecycle.milestone(milestone).manual:
+        msg = f"{where} has a date and fires by itself; only manual milestones are fired by hand"
+        raise InvalidEvent(msg)
+    mark = stored.marks.get(milestone, Mark(1, None))
+    if mark.due_us is not None:
+        msg = f"{where} has been fired already, at {wall_clock(mark.due_us, stored.zone or 'UTC')}"
+        raise InvalidEvent(msg)
+    if stored.hold != Hold.ACTIVE:
+        msg = f"{where} cannot be fired while the event is {stored.hold}"
+        raise InvalidEvent(msg)
+    dates = {**stored.dates, milestone: editing.now_us}
+    dates = {name: dates[name] for name in lifecycle.shape(tuple(dates)).steps}
+    row = replace(stored, dates=dates, revision=stored.revision + 1)
+    ledger = Ledger(stored, editing.firing)
+    ledger.verify(announced_status(stored, lifecycle))
+    row = _fire_passed(
+        row, lifecycle, ledger, editing, lambda t: Cause.MANUAL if t.milestone == milestone else None
+    )
+    return _armed(row, lifecycle, ledger, Outcome.CHANGED, editing)
+
+
 def redefinition(stored: EventRow, plan: Plan, editing: Editing) -> Edited:
     """Return the row re-derived under a changed lifecycle, announcing nothing.
 
@@ -134,6 +163,12 @@ def _planned_row(stored: EventRow | None, plan: Plan, editing: Editing) -> Event
     """Return the row with all that the plan says, and all that only the stored one knows."""
     event = plan.event
     known = stored or EventRow(id=event.id, hash=GENESIS, known_since_us=editing.known_since_us)
+    dates = plan.dates
+    by_hand = {name: due for name, due in known.dates.items() if _is_manual(name, plan.lifecycle)}
+    if by_hand:
+        # No record dates them; what a person has fired stays fired when the event is put again.
+        dates = {**dates, **by_hand}
+        dates = {name: dates[name] for name in plan.lifecycle.shape(tuple(dates)).steps}
     return EventRow(
         id=event.id,
         name=event.name,
@@ -142,7 +177,7 @@ def _planned_row(stored: EventRow | None, plan: Plan, editing: Editing) -> Event
         zone=plan.zone,
         hold=Hold(event.hold).value,
         revision=known.revision + 1,
-        dates=plan.dates,
+        dates=dates,
         given=plan.given,
         marks=known.marks,
         data=plan.data,
@@ -152,6 +187,11 @@ def _planned_row(stored: EventRow | None, plan: Plan, editing: Editing) -> Event
         known_since_us=known.known_since_us,
         tzdata=editing.tzdata,
     )
+
+
+def _is_manual(name: str, lifecycle: Lifecycle) -> bool:
+    milestone = lifecycle.by_name.get(name.partition("#")[0])
+    return milestone is not None and milestone.manual
 
 
 def _same(stored: EventRow, fresh: EventRow) -> bool:

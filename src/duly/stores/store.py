@@ -124,6 +124,10 @@ class Store(ABC):
         """Leave a tombstone of an event; its history stays. Raises UnknownEvent."""
         return self.write(verbs.remove_event(event_id, editing))
 
+    def fire_by_hand(self, event_id: str, milestone: str, editing: Editing) -> Edited:
+        """Fire a manual milestone. Raises UnknownEvent, InvalidLifecycle, InvalidEvent."""
+        return self.write(verbs.fire_by_hand(event_id, milestone, self.lifecycle_of, editing))
+
     def get_event(self, event_id: str) -> EventRow:
         """Return an event's row. Raises UnknownEvent."""
         return self.read(verbs.existing(event_id))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from duly.errors import DulyError, InvalidInput, UnknownEvent
 from duly.model.history import Entry, Kind
 from duly.rules.advance import Advanced, Firing, Ledger, advance
-from duly.rules.edit import Edited, Editing, Outcome, consequences, redefinition, removal
+from duly.rules.edit import Edited, Editing, Outcome, consequences, fired_by_hand, redefinition, removal
 from duly.stores.rows import claimed_row, event_columns, event_row, ids_text, marks_text
 
 if TYPE_CHECKING:
@@ -199,6 +199,14 @@ def remove_event(event_id: str, editing: Editing) -> Verb[Edited]:
     """Turn an event into a tombstone. Raises UnknownEvent."""
     row = yield from existing(event_id)
     edited = removal(row, editing)
+    yield from write_events([edited.row], edited.entries)
+    return edited
+
+
+def fire_by_hand(event_id: str, milestone: str, lifecycle_of: LifecycleOf, editing: Editing) -> Verb[Edited]:
+    """Fire a manual milestone. Raises UnknownEvent, InvalidLifecycle, InvalidEvent."""
+    row = yield from existing(event_id)
+    edited = fired_by_hand(row, lifecycle_of(row), milestone, editing)
     yield from write_events([edited.row], edited.entries)
     return edited
 
