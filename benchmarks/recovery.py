@@ -1,7 +1,7 @@
 """Misfires recovered per second on SQLite, beside the raw SQL floor of the very same rows; idle precision; a million.
 
     python benchmarks/recovery.py                 recovery, floor, idle precision
-    python benchmarks/recovery.py --million       also a million pending triggers: put rate, start-up, memory, firing rate
+    python benchmarks/recovery.py --million       also with a million pending triggers: put, start-up, memory, firing
     python benchmarks/recovery.py --json          the same as one JSON document
 
 The floor runs the product's own statements with the product's own parameters, recorded from a recovery, against a
@@ -14,7 +14,6 @@ import argparse
 import asyncio
 import gc
 import json
-import resource
 import shutil
 import statistics
 import sys
@@ -25,13 +24,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import apsw
+from typing_extensions import override
 
 from duly import Event, Scheduler
 from duly.stores.sqlite import SqliteStore
 from duly.stores.statements import statements
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 MILESTONES = (
     "registration_open",
@@ -43,16 +43,14 @@ MILESTONES = (
 )
 
 
-def events(count: int, first: datetime, *, spread: timedelta) -> list[Event]:
+def events(count: int, first: datetime, *, spread: timedelta, prefix: str = "event") -> list[Event]:
     """Make events of six dates each, a minute apart within each, spread over a stretch of time."""
     step = spread / max(1, count)
     return [
         Event(
-            f"event-{number:07d}",
+            f"{prefix}-{number:07d}",
             name=f"Event {number}",
-            dates={
-                name: first + step * number + timedelta(minutes=place) for place, name in enumerate(MILESTONES)
-            },
+            dates={name: first + step * number + timedelta(minutes=place) for place, name in enumerate(MILESTONES)},
         )
         for number in range(count)
     ]
@@ -65,10 +63,13 @@ class Recorder(SqliteStore):
         super().__init__(path)
         self.noted: list[list[tuple[str, Any, bool]]] = []
 
+    @override
     def fire_due(self, request: Any) -> Any:
+        """Begin a new list for each firing."""
         self.noted.append([])
         return super().fire_due(request)
 
+    @override
     def _drive(self, connection: apsw.Connection, verb: Any) -> Any:
         def noting() -> Any:
             statement = next(verb)
@@ -178,9 +179,7 @@ async def idle(folder: Path, triggers: int) -> dict[str, object]:
 
     def note_lateness(entries: Any) -> None:
         committed = time.time()
-        for entry in entries:
-            if entry.is_transition:
-                lateness.append(committed - entry.due_us / 1_000_000)
+        lateness.extend(committed - entry.due_us / 1_000_000 for entry in entries if entry.is_transition)
         if len(lateness) >= triggers:
             done.set()
 
@@ -210,35 +209,36 @@ def million(folder: Path, triggers: int) -> dict[str, object]:
     path = folder / "million.db"
     count = triggers // 6
     soon = datetime.now(UTC) + timedelta(days=2)
-    took = 0.0
-    scheduler = Scheduler(f"sqlite:///{path}")
-    for chunk in chunks(count):
-        batch = events(len(chunk), soon + timedelta(seconds=chunk.start), spread=timedelta(days=300))
-        renamed = [Event(f"m{chunk.start + n:07d}", name=e.name, dates=e.dates) for n, e in enumerate(batch)]
-        took += asyncio.run(fill(scheduler, renamed))
-    del batch, renamed
-    late = events(20_000 // 6, datetime.now(UTC) - timedelta(hours=2), spread=timedelta(hours=1))
-    small = folder / "small.db"
-    asyncio.run(fill(Scheduler(f"sqlite:///{small}"), late))
+    took = sum(asyncio.run(fill(Scheduler(f"sqlite:///{path}"), batch)) for batch in many(count, soon))
     start, memory = asyncio.run(started(path))
-    asyncio.run(fill(Scheduler(f"sqlite:///{path}"), late))
-    big_took, big_fired = asyncio.run(recover(path))
-    small_took, small_fired = asyncio.run(recover(small))
+    among: list[float] = []
+    alone: list[float] = []
+    for number in range(5):
+        # The same late events beside the million and beside ten thousand, in turn.
+        now = datetime.now(UTC)
+        late = events(20_000 // 6, now - timedelta(hours=2), spread=timedelta(hours=1), prefix=f"late-{number}")
+        small = folder / f"small-{number}.db"
+        asyncio.run(fill(Scheduler(f"sqlite:///{small}"), next(many(10_000 // 6, soon))))
+        for store, rates in ((path, among), (small, alone)):
+            asyncio.run(fill(Scheduler(f"sqlite:///{store}"), late))
+            seconds, fired = asyncio.run(recover(store))
+            rates.append(fired / seconds)
     return {
         "triggers": count * 6,
         "put_per_second": round(count * 6 / took),
         "start_seconds": round(start, 3),
-        "memory_growth_mb": round(memory, 1),
-        "fired_per_second_among_a_million": round(big_fired / big_took),
-        "fired_per_second_alone": round(small_fired / small_took),
-        "ratio": round((big_fired / big_took) / (small_fired / small_took), 3),
+        "resident_mb": round(memory, 1),
+        "fired_per_second_among_them": round(statistics.median(among)),
+        "fired_per_second_among_10_000": round(statistics.median(alone)),
+        "ratio": round(statistics.median(a / b for a, b in zip(among, alone, strict=True)), 3),
     }
 
 
-def chunks(count: int) -> Iterator[range]:
-    """Yield ranges of ten thousand."""
+def many(count: int, first: datetime) -> Iterator[list[Event]]:
+    """Yield events in batches of ten thousand, all their dates to come."""
     for start in range(0, count, 10_000):
-        yield range(start, min(count, start + 10_000))
+        size = min(10_000, count - start)
+        yield events(size, first + timedelta(seconds=start), spread=timedelta(days=300), prefix=f"m{start:07d}")
 
 
 async def started(path: Path) -> tuple[float, float]:
