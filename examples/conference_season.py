@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,6 +26,13 @@ def told(entry: Entry) -> str:
     """Return one transition on one line."""
     late = f"  ({entry.lateness} late)" if entry.cause == "caught_up" else ""
     return f"{entry.due_at:%Y-%m-%d %H:%M}Z  {entry.event_id:13} {entry.milestone:18} → {entry.to_status}{late}"
+
+
+def tell(entries: Sequence[Entry]) -> None:
+    """Print the transitions among what was committed."""
+    for entry in entries:
+        if entry.is_transition:
+            print(told(entry))
 
 
 async def main() -> None:
@@ -59,7 +67,7 @@ async def main() -> None:
 
 async def live(scheduler: Scheduler, clock: ManualClock, *, until: datetime) -> None:
     """Let time pass from trigger to trigger, as the background loop would."""
-    scheduler.on_commit(lambda entries: [print(told(entry)) for entry in entries if entry.is_transition])
+    scheduler.on_commit(tell)
     while (coming := await scheduler.upcoming(1)) and coming[0].due_at <= until:
         clock.advance(max(0, coming[0].due_us - clock.now()))
         await scheduler.settled()

@@ -6,6 +6,7 @@ The clock is a manual one, so three days pass in a moment: `python examples/race
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -29,7 +30,7 @@ WEEKEND = Event(
 CLOSED = (datetime(2024, 5, 4, 15, 0, tzinfo=UTC), datetime(2024, 5, 4, 20, 30, tzinfo=UTC))
 
 
-def told(entries: list[Entry]) -> None:
+def told(entries: Sequence[Entry]) -> None:
     """Print each transition on a line."""
     for entry in entries:
         if entry.is_transition:

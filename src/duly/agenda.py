@@ -8,27 +8,31 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Self
 
 from duly.clock import SystemClock
-from duly.errors import DulyError, InvalidEvent, InvalidSetting, UnknownEvent, UnknownLifecycle
+from duly.errors import DulyError, InvalidEvent, InvalidInput, InvalidSetting, UnknownEvent, UnknownLifecycle
 from duly.lifecycles.reader import built_in, built_in_names
 from duly.model.dates import GivenDate, Micros, read_zone, tzdata_version
 from duly.model.event import Event, EventRow, Hold, Trigger
+from duly.model.instants import INSTANT_MIN
 from duly.rules.advance import Firing
 from duly.rules.edit import Editing, Outcome
 from duly.rules.plan import Plan, plan
 from duly.rules.status import triggers_to_come
 from duly.rules.validate import passed_at_creation
 from duly.rules.view import EventView
+from duly.stores.verbs import FROM_THE_FIRST
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from duly.clock import Clock
     from duly.model.history import Entry, Outage
     from duly.model.lifecycle import Lifecycle
     from duly.stores.audit import AuditPage
     from duly.stores.store import Counts, Store
+    from duly.stores.verbs import Place
 
 PUT_BATCH: Final = 1000
+MICROSECOND: Final = timedelta(microseconds=1)
 DEFAULT_STORE: Final = "sqlite:///duly.db"
 
 
@@ -158,15 +162,19 @@ class Agenda:
         result and the others written. `known_for`: for how long an event that is new here and has no `created_at`
         is taken to have been known; what had passed before that is born late, the rest a misfire. None: for ever.
         """
-        events = [events] if isinstance(events, Event) else list(events)
-        plans, refused = self._planned(events, keep_good=keep_good)
-        now = self.clock.now()
-        known_since = 0 if known_for is None else now - _micros(known_for)
-        tzdata = tzdata_version()
+        if known_for is not None and known_for < timedelta(0):
+            msg = f"known_for {known_for} is negative; use a duration from zero up, or None for ever"
+            raise InvalidInput(msg)
+        plans, refused = self._planned(_events_in(events), keep_good=keep_good)
+        circumstances = self._editing(actor, reason, node)
 
         def editing(plan: Plan) -> Editing:
-            since = known_since if plan.created_us is None else plan.created_us
-            return Editing(now_us=now, known_since_us=since, actor=actor, reason=reason, node=node, tzdata=tzdata)
+            given = circumstances()
+            since = plan.created_us
+            if since is None:
+                ago = INSTANT_MIN if known_for is None else given.now_us - known_for // MICROSECOND
+                since = max(INSTANT_MIN, ago)
+            return replace(given, known_since_us=since)
 
         outcomes: dict[str, Outcome] = {}
         entries: list[Entry] = []
@@ -177,7 +185,18 @@ class Agenda:
             outcomes |= put.outcomes
             refused |= put.refused
             entries += put.entries
-        return PutResult(outcomes, tuple(_warnings(plans, outcomes, now)), refused, tuple(entries))
+        warnings = tuple(_warnings(plans, outcomes, self.clock.now()))
+        return PutResult(outcomes, warnings, refused, tuple(entries))
+
+    def _editing(self, actor: str | None, reason: str | None, node: str | None) -> Callable[[], Editing]:
+        """Return what says under which circumstances an edit is made; its instant is read when it is asked."""
+        tzdata = tzdata_version()
+
+        def editing() -> Editing:
+            now = self.clock.now()
+            return Editing(now_us=now, known_since_us=now, actor=actor, reason=reason, node=node, tzdata=tzdata)
+
+        return editing
 
     def _planned(self, events: Sequence[Event], *, keep_good: bool) -> tuple[list[Plan], dict[str, str]]:
         plans: list[Plan] = []
@@ -197,12 +216,17 @@ class Agenda:
         return plans, refused
 
     def set_hold(
-        self, event_id: str, hold: Hold, *, actor: str | None = None, reason: str | None = None
+        self,
+        event_id: str,
+        hold: Hold,
+        *,
+        actor: str | None = None,
+        reason: str | None = None,
+        node: str | None = None,
     ) -> PutResult:
-        """Set or lift a hold, leaving everything else as it is. Raises UnknownEvent."""
-        row = self.store.get_event(event_id)
-        event = replace(event_of(row), hold=hold, revision=row.revision)
-        return self.put(event, actor=actor, reason=reason)
+        """Set or lift a hold, leaving all else as it is. Raises UnknownEvent; to lift one, UnknownLifecycle."""
+        edited = self.store.set_hold(event_id, Hold(hold), self._editing(actor, reason, node))
+        return PutResult({event_id: edited.outcome}, (), {}, tuple(edited.entries))
 
     def fire(
         self,
@@ -214,26 +238,28 @@ class Agenda:
         node: str | None = None,
     ) -> Sequence[Entry]:
         """Fire a manual milestone now. Returns the entries. Raises UnknownEvent, InvalidLifecycle, InvalidEvent."""
-        now = self.clock.now()
-        editing = Editing(now_us=now, known_since_us=now, actor=actor, reason=reason, node=node)
-        return self.store.fire_by_hand(event_id, milestone, editing).entries
+        return self.store.fire_by_hand(event_id, milestone, self._editing(actor, reason, node)).entries
 
     def remove(
         self, event_id: str, *, actor: str | None = None, reason: str | None = None, node: str | None = None
     ) -> None:
         """Remove an event: it fires no more; its history stays. Raises UnknownEvent."""
-        now = self.clock.now()
-        editing = Editing(now_us=now, known_since_us=now, actor=actor, reason=reason, node=node)
-        self.store.remove_event(event_id, editing)
+        self.store.remove_event(event_id, self._editing(actor, reason, node))
 
     def rederive_changed(self, node: str | None = None) -> int:
         """Re-derive every event whose lifecycle's definition has changed. Returns how many."""
-        now = self.clock.now()
-        editing = Editing(now_us=now, known_since_us=now, node=node, tzdata=tzdata_version())
+        editing = self._editing(None, None, node)
         total = 0
-        while count := self.store.rederive(self._replan, editing):
+        place: Place | None = FROM_THE_FIRST
+        while place is not None:
+            count, place = self.store.rederive(self._replan, editing, after=place)
             total += count
         return total
+
+    def take_up(self, node: str | None = None) -> None:
+        """Do what a new owner does before it fires: follow changed lifecycles, look again at what was set aside."""
+        self.rederive_changed(node)
+        self.store.wake_set_aside(self.clock.now())
 
     def _replan(self, row: EventRow) -> Plan:
         return plan(event_of(row), self.lifecycle(row.lifecycle), zone=self.time_zone)
@@ -332,6 +358,15 @@ def event_of(row: EventRow) -> Event:
     )
 
 
+def _events_in(events: Event | Iterable[Event]) -> list[Event]:
+    found: list[object] = [events] if isinstance(events, Event) else list(events)
+    for event in found:
+        if not isinstance(event, Event):
+            msg = f"put takes events, not {type(event).__name__}; a record becomes one by Event.from_record(record)"
+            raise InvalidInput(msg)
+    return [event for event in found if isinstance(event, Event)]
+
+
 def _batches(plans: Sequence[Plan], size: int) -> Iterator[list[Plan]]:
     waiting = iter(plans)
     while batch := list(itertools.islice(waiting, size)):
@@ -343,7 +378,3 @@ def _warnings(plans: Iterable[Plan], outcomes: Mapping[str, Outcome], now: Micro
         yield from each.warnings
         if outcomes.get(each.event.id) == Outcome.CREATED:
             yield from passed_at_creation(each.dates, now, where=f"event '{each.event.id}'")
-
-
-def _micros(length: timedelta) -> Micros:
-    return round(length / timedelta(microseconds=1))

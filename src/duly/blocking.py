@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -37,24 +38,46 @@ class BlockingScheduler:
         self._scheduler = Scheduler(*args, **kwargs)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._pid = os.getpid()
+        # Under it the loop is made and ended, so that no call can be handed to a loop that will not run it.
+        # Re-entrant, as a signal handler may call `stop` in the middle of any call.
+        self._guard = threading.RLock()
 
     def start(self, *, progress: Callable[[int, int], None] | None = None) -> Report:
         """Catch up, then fire in the background. Returns the report. `progress` is called in that thread."""
         try:
             return self._run(self._scheduler.start(progress=progress))
+        except WrongState:
+            raise  # it runs already, and goes on
         except BaseException:
             self.stop()
             raise
 
     def stop(self) -> None:
-        """Stop firing and end the thread. Stopping twice, or before starting, does nothing."""
-        if self._loop is None or self._thread is None:
+        """Stop firing and end the thread. Stopping twice, before starting, or in a forked child does nothing."""
+        if os.getpid() != self._pid:
             return
-        self._run(self._scheduler.stop())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-        self._loop = self._thread = None
+        self._refuse_own_thread()
+        with self._guard:
+            loop, thread = self._loop, self._thread
+            if loop is None or thread is None:
+                return
+            try:
+                asyncio.run_coroutine_threadsafe(self._end(), loop).result()
+            finally:
+                if not loop.is_closed():
+                    loop.call_soon_threadsafe(loop.stop)
+                    thread.join()
+                    loop.close()
+                self._loop = self._thread = None
+
+    async def _end(self) -> None:
+        await self._scheduler.stop()
+        # Calls that were made before the guard was taken end by themselves; they may have opened the store again.
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        if others:
+            await asyncio.wait(others)
+            await self._scheduler.stop()
 
     def run_forever(self) -> None:
         """Block until `stop` is called from another thread (or the main thread is interrupted)."""
@@ -110,11 +133,24 @@ class BlockingScheduler:
         return self._run(self._scheduler.status())
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        if threading.current_thread() is self._thread:
+        try:
+            if os.getpid() != self._pid:
+                msg = (
+                    "this is a forked child of the process that made the scheduler; fork first, or use a new process"
+                )
+                raise WrongState(msg)
+            self._refuse_own_thread()
+        except WrongState:
             work.close()
+            raise
+        with self._guard:
+            running = asyncio.run_coroutine_threadsafe(work, self._live_loop())
+        return running.result()
+
+    def _refuse_own_thread(self) -> None:
+        if threading.current_thread() is self._thread:
             msg = "a BlockingScheduler cannot be called from its own thread; use Scheduler in asynchronous code"
             raise WrongState(msg)
-        return asyncio.run_coroutine_threadsafe(work, self._live_loop()).result()
 
     def _live_loop(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:

@@ -94,8 +94,15 @@ class ManualClock:
         if micros <= 0:
             await asyncio.sleep(0)
             return
-        heapq.heappush(self._naps, (self._boot + micros, next(self._count), nudge))
-        await nudge.wait()
+        nap = (self._boot + micros, next(self._count), nudge)
+        heapq.heappush(self._naps, nap)
+        try:
+            await nudge.wait()
+        finally:
+            # One that was nudged awake before its time must not nudge again when that time comes.
+            if nap in self._naps:
+                self._naps.remove(nap)
+                heapq.heapify(self._naps)
 
     def _wake(self) -> None:
         while self._naps and self._naps[0][0] <= self._boot:
@@ -113,42 +120,38 @@ class StepWatch:
 
     clock: Clock
     hold_steps: bool = True
-    _offset: Micros | None = None
-    _suspect: Micros | None = None
-    _since: Micros = 0
     reason: str | None = None
+    # Wall clock minus boot clock: as it was when last believed (None: never yet), and as it is while held.
+    _trusted: Micros | None = None
+    _suspect: Micros = 0
+    _since: Micros = 0
 
     def look(self) -> str | None:
         """Return why firing is held just now, None if it is not."""
         boot = self.clock.since_boot()
         offset = self.clock.now() - boot
-        if self._offset is None or not self.hold_steps:
-            self._offset, self.reason = offset, None
-            return None
-        if self.reason is not None and self._suspect is not None:
-            return self._while_held(offset, boot)
-        if offset - self._offset > STEP_US:
+        if self.reason is not None:
+            self._look_while_held(offset, boot)
+        elif self.hold_steps and self._trusted is not None and offset - self._trusted > STEP_US:
+            minutes = (offset - self._trusted) // (60 * SECOND)
             self._suspect, self._since = offset, boot
-            minutes = (offset - self._offset) // (60 * SECOND)
             self.reason = f"the clock was set forward by {minutes} min; firing is held until it is steady for 60 s"
-            return self.reason
-        self._offset = offset
-        return None
+        else:
+            self._trusted = offset
+        return self.reason
 
     def distrust(self, why: str) -> None:
         """Hold from the start: the clock is known to be wrong (behind the last history entry)."""
         if self.hold_steps:
-            self._offset = self._suspect = self.clock.now() - self.clock.since_boot()
             self._since = self.clock.since_boot()
+            # There is no better time to return to: only a steady minute ends this.
+            self._trusted, self._suspect = None, self.clock.now() - self._since
             self.reason = f"{why}; firing is held until the clock is steady for 60 s"
 
-    def _while_held(self, offset: Micros, boot: Micros) -> str | None:
-        back = self._offset is not None and abs(offset - self._offset) <= STEP_US
-        if back and self._suspect != self._offset:
-            self._offset, self._suspect, self.reason = offset, None, None
-            return None
-        if abs(offset - (self._suspect or 0)) > SECOND:
+    def _look_while_held(self, offset: Micros, boot: Micros) -> None:
+        if self._trusted is not None and abs(offset - self._trusted) <= STEP_US:
+            self._trusted, self.reason = offset, None
+        elif abs(offset - self._suspect) > SECOND:
             self._suspect, self._since = offset, boot
         elif boot - self._since >= STEADY_US:
-            self._offset, self._suspect, self.reason = offset, None, None
-        return self.reason
+            self._trusted, self.reason = offset, None

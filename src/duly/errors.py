@@ -18,6 +18,7 @@
     ├── StoreError
     │   ├── StoreRefused                   not a store of ours, or not one that can be used safely
     │   ├── StoreFull                      no room: nothing written, reads go on, try again
+    │   ├── StoreRejected                  the database refuses what one event brings about
     │   ├── StoreBusy                      somebody else holds the write lock for too long
     │   └── StoreStopped                   fail-stop: the store can no longer be trusted
     └── WrongState                         a call that makes no sense now (not started, stopped, forked)
@@ -90,6 +91,10 @@ class StoreRefused(StoreError):
 
 class StoreFull(StoreError):
     """There is no room. Nothing was written; reads go on; it may be tried again."""
+
+
+class StoreRejected(StoreError):
+    """The database refuses what was to be written: it contradicts what is there. Nothing was written."""
 
 
 class StoreBusy(StoreError):

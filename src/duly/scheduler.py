@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import secrets
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, ParamSpec, Self, TypeVar
 
 from duly.agenda import DEFAULT_STORE, Agenda, PutResult
 from duly.clock import Clock, StepWatch, SystemClock
@@ -15,7 +18,7 @@ from duly.engine.node import Node
 from duly.engine.recovery import Recovery, Report
 from duly.engine.threads import StoreThreads
 from duly.engine.turn import Turn
-from duly.errors import InvalidSetting, WrongState
+from duly.errors import InvalidSetting, StoreError, WrongState
 from duly.model.dates import to_datetime
 from duly.model.history import iso
 from duly.model.lifecycle import CatchUp
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
     from duly.model.lifecycle import Lifecycle
     from duly.rules.view import EventView
     from duly.stores.store import Counts, Store
+
+logger = logging.getLogger("duly")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -130,16 +135,17 @@ class Scheduler:
             threads=self._threads,
         )
         self._opened = False
+        self._opening = threading.Lock()  # calls run in several threads, and the first of them opens
         self._running: Node | None = None
         self._starting = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
 
     # -- life -------------------------------------------------------------------------------------------
 
     async def open(self) -> None:
         """Open the store without firing anything; for reading, and for putting events that another fires."""
-        if not self._opened:
-            await self._threads.call(self.agenda.open)
-            self._opened = True
+        await self._threads.call(self._open)
 
     async def start(self, *, progress: Callable[[int, int], None] | None = None) -> Report:
         """Catch up with everything missed, then fire on and on in the background.
@@ -147,46 +153,86 @@ class Scheduler:
         Returns the report of the recovery (empty for a standby: the owner fires). `progress` is called with the
         number of events caught up so far, and of all. Raises WrongState if it has been started, StoreRefused.
         """
-        if self._running is not None or self._starting:
-            msg = "the scheduler has been started already"
-            raise WrongState(msg)
-        self._starting, self._firing.stopping = True, False
+        if self._starting or (self._running is not None and not self._firing.stopping):
+            self._refuse_to_start()
+        self._starting = True
         try:
-            await self.open()
-            turn = self._turn = Turn(
-                firing=self._firing,
-                recovery=Recovery(firing=self._firing, window=effective([self.catch_up]).window, progress=progress),
-                prepare=partial(self.agenda.rederive_changed, self.node),
-            )
-            report = await turn.begin()
-            if not self._firing.stopping:
-                self._running = Node(turn)
+            async with self._life():
+                if self._running is not None:  # a stop was cut off before its end
+                    self._refuse_to_start()
+                return await self._start(progress)
+        except BaseException:
+            # Whatever went wrong, or whoever gave up waiting: another process shall be able to fire.
+            if self._running is None:
+                self.store.disown()
+            raise
         finally:
             self._starting = False
+
+    def _refuse_to_start(self) -> NoReturn:
+        msg = "the scheduler has been started already"
+        raise WrongState(msg)
+
+    async def _start(self, progress: Callable[[int, int], None] | None) -> Report:
+        self._loop = asyncio.get_running_loop()
+        self._firing.stopping, self._firing.totals = False, FiringTotals()
+        await self.open()
+        turn = self._turn = Turn(
+            firing=self._firing,
+            recovery=Recovery(firing=self._firing, window=effective([self.catch_up]).window, progress=progress),
+            prepare=partial(self.agenda.take_up, self.node),
+        )
+        report = await turn.begin()
+        if not self._firing.stopping:
+            self._running = Node(turn)
         return report
 
     async def stop(self) -> None:
         """Fire no more, let what is being written finish, let a standby take over, close the store.
 
-        Stopping twice, or before starting, does nothing.
+        Stopping twice, or before starting, does nothing. Stopping during the start lets the batch that is being
+        fired finish; `start` then returns. Raises WrongState in another event loop than that of the start.
         """
+        self._check_loop()
         self._firing.stopping = True
-        running, self._running = self._running, None
-        if running is not None:
-            await running.stop()
+        async with self._life():
+            self._firing.stopping = True
+            if self._running is not None:
+                await self._running.stop()
+                await self._say_goodbye()
+                self._running = None
+            # Nothing is closed under what is still under way: another's call, or a transaction of a start that
+            # was cancelled. From here on calls are refused, until they find new threads.
+            await self._threads.ended()
+            self._close()
+
+    async def _say_goodbye(self) -> None:
+        try:
             if self.store.stopped is None:
                 await self._threads.call(self.store.stop_node, self.node, self.clock.now())
-        if self._opened:
-            await self._threads.call(self.agenda.close)
-            self._opened = False
-        self._threads.close()
-        self._threads = self._firing.threads = StoreThreads()
+        except StoreError as error:
+            # Courtesy only: the next start takes the last heartbeat for the last sign of life.
+            logger.warning("node %s could not say that it ends: %s", self.node, error)
+
+    def _life(self) -> asyncio.Lock:
+        """Return the lock that lets one start or stop be under way at a time: one for each event loop."""
+        loop = asyncio.get_running_loop()
+        if self._lock is None or self._lock[0] is not loop:
+            self._lock = (loop, asyncio.Lock())
+        return self._lock[1]
+
+    def _check_loop(self) -> None:
+        loop = self._loop
+        if loop is not None and not loop.is_closed() and loop is not asyncio.get_running_loop():
+            msg = "the scheduler was started in another event loop; await this there"
+            raise WrongState(msg)
 
     async def settled(self) -> None:
         """Wait until everything that is due now has been fired. For tests and simulations on a manual clock."""
         if self._running is None:
             msg = "the scheduler has not been started, so nothing settles"
             raise WrongState(msg)
+        self._check_loop()
         await self._running.settled()
 
     async def run_forever(self) -> None:
@@ -194,6 +240,7 @@ class Scheduler:
         if self._running is None:
             msg = "the scheduler has not been started; use 'async with scheduler:' or await scheduler.start()"
             raise WrongState(msg)
+        self._check_loop()
         await self._running.finished()
 
     async def __aenter__(self) -> Self:
@@ -227,7 +274,10 @@ class Scheduler:
         return self._running is not None and self._running.turn.is_owner
 
     def on_commit(self, listener: Listener) -> None:
-        """Have a function called with the new entries after each firing. In-process, best effort, no promise."""
+        """Have a function called with the new entries after each firing of the loop. In-process, best effort.
+
+        What an edit brings about at once is in the result of the `put`.
+        """
         self._firing.listeners.append(listener)
 
     # -- events -----------------------------------------------------------------------------------------
@@ -254,28 +304,28 @@ class Scheduler:
 
     async def get(self, event_id: str) -> EventView:
         """Return an event as it is now, its status derived. Raises UnknownEvent."""
-        return await self._call(self.agenda.get, event_id)
+        return await self._read(self.agenda.get, event_id)
 
     async def events(self) -> list[EventView]:
         """Return all events, in the order of their ids."""
-        return await self._call(lambda: list(self.agenda.events()))
+        return await self._read(lambda: list(self.agenda.events()))
 
     async def upcoming(self, most: int = 20) -> list[Trigger]:
         """Return the next triggers of all events, soonest first."""
-        return await self._call(self.agenda.upcoming, most)
+        return await self._read(self.agenda.upcoming, most)
 
     async def history(self, event_id: str | None = None, *, most: int = 100) -> list[Entry]:
         """Return an event's whole history, or the latest entries of all. Raises UnknownEvent."""
-        return await self._call(self.agenda.history, event_id, most=most)
+        return await self._read(self.agenda.history, event_id, most=most)
 
     async def outages(self, *, most: int = 20) -> list[Outage]:
         """Return the outages, newest first."""
-        return await self._call(self.agenda.outages, most=most)
+        return await self._read(self.agenda.outages, most=most)
 
     async def status(self) -> SchedulerStatus:
         """Return how the scheduler is, and how much there is to do."""
-        counts = await self._call(self.agenda.counts)
-        outages = await self._call(self.agenda.outages, most=1)
+        counts = await self._read(self.agenda.counts)
+        outages = await self._read(self.agenda.outages, most=1)
         running = self._running
         role: Literal["owner", "standby", "stopped"] = "stopped"
         if running is not None:
@@ -285,7 +335,7 @@ class Scheduler:
             node=self.node,
             store=self.store.url,
             counts=counts,
-            totals=self._firing.totals,
+            totals=replace(self._firing.totals),
             troubles=self.troubles(counts.set_aside),
             held=self._watch.reason if role == "owner" else None,
             outage=outages[0] if outages else None,
@@ -301,8 +351,28 @@ class Scheduler:
         return tuple(found)
 
     async def _call(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        await self.open()
-        return await self._threads.call(call, *args, **kwargs)
+        return await self._threads.call(self._opened_first(partial(call, *args, **kwargs)))
+
+    async def _read(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._threads.aside(self._opened_first(partial(call, *args, **kwargs)))
+
+    def _opened_first(self, call: Callable[[], T]) -> Callable[[], T]:
+        def opened() -> T:
+            self._open()
+            return call()
+
+        return opened
+
+    def _open(self) -> None:
+        with self._opening:
+            if not self._opened:
+                self.agenda.open()
+                self._opened = True
+
+    def _close(self) -> None:
+        self._opened, self._loop = False, None
+        self._threads = self._firing.threads = StoreThreads()
+        self.agenda.close()
 
     def _nudge(self) -> None:
         if self._running is not None:

@@ -68,7 +68,7 @@ def test_a_store_that_does_not_exist_is_not_made_by_looking_at_it(terminal: Term
 def test_events_are_listed_with_their_status_and_what_is_next(after_downtime: Terminal) -> None:
     assert after_downtime("events").lines == [
         "event         name        status                        next",
-        "ARRCOSTU2025  Art course  upcoming/registration_closed  event_start in 1 day 19 h (29 Aug 10:00 Europe/Berlin)",  # noqa: E501 - as it stands
+        "ARRCOSTU2025  Art course  upcoming/registration_closed  event_start in 1 day 19 h (29 Aug 10:00 Europe/Berlin)",
         "HACK26        Hackathon   ongoing/event_started         event_end in 43 min (15:00 Europe/Berlin)",
     ]
 

@@ -14,9 +14,9 @@ import apsw
 import pytest
 
 from duly.agenda import Agenda
+from duly.clock import SECOND
 from duly.dynamic_event_scheduler import life, telling
 from duly.dynamic_event_scheduler.standing import keep, standing_of
-from duly.clock import SECOND
 from duly.errors import StoreFull, StoreRefused, StoreStopped, WrongState
 from duly.lifecycles.reader import built_in
 from duly.model.event import Event, Hold

@@ -17,11 +17,11 @@ from typing_extensions import override
 from duly import dynamic_event_scheduler as module
 from duly.agenda import Agenda
 from duly.dynamic_event_scheduler import DynamicEventScheduler, EventTriggerType, ScheduledTrigger
-from duly.errors import DulyError, InvalidDate, InvalidEvent, InvalidSetting, InvalidZone
 from duly.dynamic_event_scheduler.host_zone import host_zone
-from duly.lifecycles.reader import built_in
 from duly.dynamic_event_scheduler.records import read_record
 from duly.dynamic_event_scheduler.shapes import length_text
+from duly.errors import DulyError, InvalidDate, InvalidEvent, InvalidSetting, InvalidZone
+from duly.lifecycles.reader import built_in
 from tests.doors.campus import RACE, Campus, asynchronously, at, record
 
 LOGGER = "duly.dynamic_event_scheduler"

@@ -105,12 +105,7 @@ def test_importing_duly_loads_nothing_that_is_heavy() -> None:
 
 
 def test_no_test_sleeps() -> None:
-    naps = [
-        f"{named(path)}:{line}"
-        for path in TESTS
-        for line, call in calls(path)
-        if call.split(".")[-1] == "sleep"
-    ]
+    naps = [f"{named(path)}:{line}" for path in TESTS for line, call in calls(path) if call.split(".")[-1] == "sleep"]
     assert naps == []
 
 

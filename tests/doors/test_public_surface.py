@@ -36,7 +36,9 @@ def test_every_kind_and_cause_is_explained(word: str) -> None:
 
 @pytest.mark.parametrize("method", [name for name in vars(duly.Scheduler) if not name.startswith("_")])
 def test_every_call_of_the_scheduler_is_documented(method: str) -> None:
-    assert method in {"clock", "agenda", "store", "node", "catch_up", "open", "troubles"} or f"`{method}`" in REFERENCE
+    assert (
+        method in {"clock", "agenda", "store", "node", "catch_up", "open", "troubles"} or f"`{method}`" in REFERENCE
+    )
 
 
 def test_the_blocking_twin_has_the_same_calls() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import platform
 import signal
 from collections.abc import Callable
 from functools import partial
@@ -267,9 +266,6 @@ async def _catch_up(door: Door) -> int:
             else:
                 out.line(f"Another process fires on this store{_named(owner)}; so nothing is left to catch up with.")
             return OK
-        # The sign of life from which the next outage is counted: this process ends before its first regular one.
-        now = scheduler.clock.now()
-        await asyncio.to_thread(scheduler.store.heartbeat, scheduler.node, platform.node(), os.getpid(), now)
         recovered = await asyncio.to_thread(Recovered.of, report, scheduler.agenda)
     finally:
         await scheduler.stop()

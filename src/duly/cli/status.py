@@ -38,14 +38,12 @@ def status(door: Door) -> None:
 
 
 def alive(agenda: Agenda, *, other_than: str | None = None) -> NodeRow | None:
-    """Return the node that fires, None if none is alive: of several, the one that started first; the others stand by.
-
-    `other_than`: a node that does not count.
-    """
+    """Return the node that fires, None if none is alive. `other_than`: a node that does not count."""
     now = agenda.clock.now()
-    nodes = [node for node in agenda.store.nodes() if node.stopped_us is None and node.id != other_than]
-    seen_lately = (node for node in nodes if now - node.seen_us <= _ALIVE_US)
-    return min(seen_lately, key=lambda node: node.started_us, default=None)
+    nodes = (
+        node for node in agenda.store.nodes() if node.owner and node.stopped_us is None and node.id != other_than
+    )
+    return next((node for node in nodes if now - node.seen_us <= _ALIVE_US), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,23 +5,24 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from duly.rules.advance import Firing
-from duly.stores.verbs import FireRequest
+from duly.stores.store import LAST
+from duly.stores.verbs import Fired, FireRequest
 
 if TYPE_CHECKING:
-    from datetime import timedelta
-
     from duly.clock import Clock, Micros, StepWatch
     from duly.engine.threads import StoreThreads
     from duly.model.history import Entry
     from duly.stores.store import Store
-    from duly.stores.verbs import Fired
 
 logger = logging.getLogger("duly.engine")
 
 BATCH: Final = 500
+LOGGED_MOST: Final = 20
 Listener = Callable[[Sequence["Entry"]], None]
 
 
@@ -69,15 +70,28 @@ class FiringStep:
     async def fire_batch(self) -> Fired:
         """Fire one batch in one transaction, and tell the listeners of it."""
         fired = await self.threads.fire(self._fire)
-        for event_id, error in fired.set_aside.items():
+        for event_id, error in islice(fired.set_aside.items(), LOGGED_MOST):
             logger.error("event '%s' is set aside: %s", event_id, error)
+        if len(fired.set_aside) > LOGGED_MOST:
+            logger.error("%d more events are set aside: see 'duly check'", len(fired.set_aside) - LOGGED_MOST)
         self._count(fired)
-        for listener in self.listeners:
-            listener(fired.entries)
+        if fired.entries:
+            self._tell(fired.entries)
         return fired
 
+    def _tell(self, entries: Sequence[Entry]) -> None:
+        for listener in tuple(self.listeners):
+            try:
+                listener(entries)
+            except Exception:
+                # The transitions stand, and the next batch must not wait for whoever wanted to hear of this one.
+                logger.exception("a listener raised; what it was told of has happened all the same")
+
     def _fire(self) -> Fired:
-        # The clock is read here, in the store's thread, as late as possible: the claim asks what is due *now*.
+        # The clocks are read here, in the store's thread, as late as possible: the claim asks what is due *now*,
+        # and a step that was made since the alarm was asked for must not fire anything.
+        if self.watch.look() is not None:
+            return Fired([], {}, 0)
         now = self.clock.now()
         fresh_from = now - self.grace_us
         late_before = max(fresh_from, self.caught_up_before_us)
@@ -87,8 +101,8 @@ class FiringStep:
 
     @property
     def grace_us(self) -> Micros:
-        """The misfire grace in microseconds."""
-        return round(self.grace.total_seconds() * 1_000_000)
+        """The misfire grace in microseconds, as far as a store can count."""
+        return min(self.grace // timedelta(microseconds=1), LAST)
 
     def _count(self, fired: Fired) -> None:
         self.totals.set_aside += len(fired.set_aside)

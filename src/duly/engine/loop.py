@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Final, Protocol
 
 from duly.clock import SECOND
-from duly.errors import StoreStopped
+from duly.errors import StoreStopped, WrongState
 
 if TYPE_CHECKING:
     from duly.clock import Clock, Micros
@@ -47,9 +47,15 @@ class Loop:
         self._failures = 0
         self._round_us: Micros | None = None
         self._awaited: list[asyncio.Future[None]] = []
+        self._ended = ""
 
     async def came_round(self) -> None:
-        """Nudge the loop, and wait until it has been once through a step that began after this call."""
+        """Nudge the loop, and wait until it has been once through a step that began after this call.
+
+        Raises WrongState if the loop has ended, or ends before that.
+        """
+        if self._ended:
+            raise WrongState(self._ended)
         done = asyncio.get_running_loop().create_future()
         self._awaited.append(done)
         self.nudge()
@@ -75,31 +81,42 @@ class Loop:
 
     async def run(self) -> None:
         """Run until stopped. Raises StoreStopped, as nothing can be done any more; no other error gets out."""
-        while not self._stopping:
-            self._round_us = self._clock.since_boot()
-            # Cleared before the step looks: a nudge that arrives while it works makes it look once more.
-            self._nudge.clear()
-            awaited, self._awaited = self._awaited, []
-            try:
-                wanted = await self.step.run_once()
-            except StoreStopped as error:
-                # The one error that is not outlived: the store can no longer be trusted (P15).
-                self.error = str(error)
-                logger.critical("%s ends: %s", self.step.name, error)
-                raise
-            except Exception as error:  # noqa: BLE001 - a loop that dies would miss triggers in silence (P17)
-                self._awaited = awaited + self._awaited
-                await self._rest_after(error)
-                continue
-            self.error, self._failures = None, 0
-            for done in awaited:
-                if not done.done():
-                    done.set_result(None)
-            if not self._stopping:
-                await self._clock.nap(self._pause(wanted), self._nudge)
-        self._round_us = None
+        try:
+            while not self._stopping:
+                await self._round()
+            self._round_us = None
+        finally:
+            self._end()
+
+    async def _round(self) -> None:
+        self._round_us = self._clock.since_boot()
+        # Cleared before the step looks: a nudge that arrives while it works makes it look once more.
+        self._nudge.clear()
+        awaited = len(self._awaited)
+        try:
+            wanted = await self.step.run_once()
+        except StoreStopped as error:
+            # The one error that is not outlived: the store can no longer be trusted (P15).
+            self.error = str(error)
+            logger.critical("%s ends: %s", self.step.name, error)
+            raise
+        except Exception as error:  # noqa: BLE001 - a loop that dies would miss triggers in silence (P17)
+            await self._rest_after(error)
+            return
+        self.error, self._failures = None, 0
+        answered, self._awaited = self._awaited[:awaited], self._awaited[awaited:]
+        for done in answered:
+            if not done.done():
+                done.set_result(None)
+        if not self._stopping:
+            await self._clock.nap(self._pause(wanted), self._nudge)
+
+    def _end(self) -> None:
+        """Leave nobody waiting for a round that will not come."""
+        self._ended = f"{self.step.name} has ended" + ("" if self.error is None else f": {self.error}")
         for done in self._awaited:
-            done.cancel()
+            if not done.done():
+                done.set_exception(WrongState(self._ended))
 
     def _pause(self, wanted: Micros | None) -> Micros:
         if wanted is None:

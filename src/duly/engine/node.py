@@ -25,12 +25,14 @@ class Node:
     def __init__(self, turn: Turn) -> None:
         """Start firing, and upkeep."""
         self.turn = turn
+        self._event_loop = asyncio.get_running_loop()
         firing = turn.firing
         upkeep = UpkeepStep(
             store=firing.store,
             clock=firing.clock,
             node=firing.node,
             threads=firing.threads,
+            watch=firing.watch,
             audits=lambda: turn.is_owner,
         )
         nap = NAP_SHARED_US if firing.store.shared else NAP_ALONE_US
@@ -46,8 +48,9 @@ class Node:
         return found
 
     def nudge(self) -> None:
-        """Have the firing loop look now."""
-        self._firing.nudge()
+        """Have the firing loop look now. From any thread and any event loop."""
+        if not self._event_loop.is_closed():
+            self._event_loop.call_soon_threadsafe(self._firing.nudge)
 
     async def settled(self) -> None:
         """Wait until everything that is due now has been fired."""
@@ -55,13 +58,20 @@ class Node:
 
     async def finished(self) -> None:
         """Wait for the loops to end. Raises StoreStopped if that is why they did."""
-        await asyncio.gather(*self._tasks)
+        # Waited for, not gathered: whoever gives up waiting must not take the loops along.
+        ended, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in ended:
+            if not task.cancelled():
+                task.result()
 
     async def stop(self) -> None:
         """End the loops; what they are doing gets twenty seconds to finish."""
         for loop in self._loops:
             loop.stop()
-        _, late = await asyncio.wait(self._tasks, timeout=STOP_WITHIN)
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # Those that are done already may belong to an event loop that is closed by now: not to be waited for.
+        left = [task for task in self._tasks if not task.done()]
+        if left:
+            _, late = await asyncio.wait(left, timeout=STOP_WITHIN)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from duly.clock import SECOND
@@ -11,7 +12,6 @@ from duly.stores.store import LAST
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import timedelta
 
     from duly.clock import Micros
     from duly.engine.firing import FiringStep
@@ -21,6 +21,7 @@ logger = logging.getLogger("duly.engine")
 
 # A silence shorter than this is no outage unless something fell due in it: heartbeats come every 5 s.
 SILENCE_US: Final[Micros] = 15 * SECOND
+MICROSECOND: Final = timedelta(microseconds=1)
 TOLD_MOST: Final = 1000
 
 
@@ -97,12 +98,14 @@ class Recovery:
         overdue = await threads.fire(store.count_overdue, now)
         missed = overdue > 0 and starting
         short = silent_since_us is None or now - silent_since_us < SILENCE_US
-        unfinished = any(o.finished_us is None for o in await threads.fire(store.outages, most=1))
+        unfinished = [o for o in await threads.fire(store.outages, most=1) if o.finished_us is None]
         if not missed and short and not unfinished:
             return Report()
         began = None if silent_since_us is None else min(silent_since_us, now)
         outage = await threads.fire(store.begin_outage, began, now, firing.node)
         transitions, set_aside = await self._catch_up(outage.id, now, overdue)
+        if unfinished:
+            set_aside = await self._set_aside_since(outage.began_us or 0) | set_aside
         held = firing.watch.look()
         if firing.stopping or held is not None:
             return Report(outage=outage, transitions=tuple(transitions), set_aside=set_aside, held=held)
@@ -111,7 +114,7 @@ class Recovery:
             outage.id,
             firing.clock.now(),
             failed=len(set_aside),
-            window_us=LAST if self.window is None else round(self.window.total_seconds() * SECOND),
+            window_us=LAST if self.window is None else min(self.window // MICROSECOND, LAST),
         )
         _log(finished)
         return Report(outage=finished, transitions=tuple(transitions), set_aside=set_aside)
@@ -136,6 +139,11 @@ class Recovery:
         finally:
             firing.caught_up_before_us, firing.outage = 0, None
         return transitions, set_aside
+
+    async def _set_aside_since(self, began_us: Micros) -> dict[str, str]:
+        """Return what an earlier part of this recovery had set aside, before it was cut off."""
+        rows = await self.firing.threads.fire(self.firing.store.list_set_aside, most=LAST)
+        return {row.id: row.error or "" for row in rows if row.updated_us >= began_us}
 
 
 def _log(outage: Outage) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from duly.clock import SECOND
 from duly.engine.recovery import SILENCE_US, Recovery, Report
-from duly.errors import StoreRefused
+from duly.engine.upkeep import beat
+from duly.errors import StoreStopped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,16 +36,15 @@ class Turn:
     _alive_us: Micros | None = None
     _caught_up: bool = False
     _starting: bool = False
+    _held: str | None = None
 
     async def begin(self) -> Report:
         """Take the ownership if it is free, and recover; else stand by, with an empty report."""
         firing = self.firing
         if not await self._take_over():
             logger.info("another process fires on %s; standing by", firing.store.url)
-            self._alive_us = firing.clock.now()
             self.report = Report()
             return self.report
-        self._alive_us = await firing.threads.fire(firing.store.last_alive_us, firing.node)
         self._starting = True
         return await self._recover()
 
@@ -52,13 +52,14 @@ class Turn:
         """Fire what is due; first recover, if nobody was there to do it in time."""
         firing = self.firing
         if not self.is_owner and not await self._take_over():
-            self._alive_us = firing.clock.now()
             return None
         if not await firing.threads.fire(firing.store.own):
-            msg = f"the lock of {firing.store.url} is lost: another process may be firing"
-            raise StoreRefused(msg)
+            # The lock, or the file, is not what it was: another process may be firing.
+            msg = f"{firing.store.url}: nothing is fired since {firing.store.stopped}"
+            raise StoreStopped(msg)
+        self._say(firing.watch.look())
         silent = self._alive_us is not None and firing.clock.now() - self._alive_us > SILENCE_US
-        if not self._caught_up or (silent and firing.watch.look() is None):
+        if self._held is None and (silent or not self._caught_up):
             await self._recover()
         wanted = await firing.run_once()
         if self._caught_up:
@@ -67,12 +68,23 @@ class Turn:
 
     async def _take_over(self) -> bool:
         """Become the owner, if the store is free; then see to what must be right before anything fires."""
-        threads = self.firing.threads
-        self.is_owner = await threads.fire(self.firing.store.own)
-        if self.is_owner:
+        threads, store = self.firing.threads, self.firing.store
+        if await threads.fire(store.own):
             await self._distrust_clock()
+            # Asked before the first heartbeat of our own, which may go by the same name.
+            self._alive_us = await threads.fire(store.last_alive_us)
             await threads.fire(self.prepare)
+            # Only now: where the preparation fails, the next turn begins it anew.
+            self.is_owner = True
         return self.is_owner
+
+    def _say(self, held: str | None) -> None:
+        """Tell once that firing is held, and once that it goes on."""
+        if held is not None and held != self._held:
+            logger.warning("%s", held)
+        if held is None and self._held is not None:
+            logger.info("the clock is believed again; firing goes on")
+        self._held = held
 
     async def _distrust_clock(self) -> None:
         end = await self.firing.threads.fire(self.firing.store.history_end)
@@ -88,6 +100,8 @@ class Turn:
         if self._caught_up:
             # Only now: a recovery that was held back or cut off is still that of the start.
             self._starting, self._alive_us = False, self.firing.clock.now()
-        if report.held is not None:
-            logger.warning("%s", report.held)
+            # From here the next outage is counted. Being a write, it also makes durable whatever a killed process
+            # had committed but not flushed, before anybody is told of it.
+            await self.firing.threads.fire(beat, self.firing.store, self.firing.node, self._alive_us, owner=True)
+        self._say(report.held)
         return report

@@ -15,7 +15,7 @@ from duly.rules.advance import Firing
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from duly.clock import Clock, Micros
+    from duly.clock import Clock, Micros, StepWatch
     from duly.engine.threads import StoreThreads
     from duly.stores.audit import Finding
     from duly.stores.store import Store
@@ -28,6 +28,11 @@ AUDIT_PAGE: Final = 200
 FINDINGS_KEPT: Final = 100
 
 
+def beat(store: Store, node: str, now_us: Micros, *, owner: bool) -> None:
+    """Say in the store that this process is alive as that node."""
+    store.heartbeat(node, platform.node(), os.getpid(), now_us, owner=owner)
+
+
 @dataclass(slots=True, kw_only=True)
 class UpkeepStep:
     """Says that the node is alive, and audits one page of events. Wants to be called again at the next heartbeat."""
@@ -37,6 +42,7 @@ class UpkeepStep:
     clock: Clock
     node: str
     threads: StoreThreads
+    watch: StepWatch
     audits: Callable[[], bool]
     findings: deque[Finding] = field(default_factory=lambda: deque(maxlen=FINDINGS_KEPT))
     rounds: int = 0
@@ -44,20 +50,25 @@ class UpkeepStep:
 
     async def run_once(self) -> Micros | None:
         """Beat once; if this node is the one that `audits`, check one page of events."""
+        if self.watch.reason is not None:
+            # A sign of life from a future that is not believed would hide the next outage, and a jump of days
+            # would forget every node.
+            return None
         now = self.clock.now()
-        await self.threads.call(self.store.heartbeat, self.node, platform.node(), os.getpid(), now)
-        if self.audits():
+        owner = self.audits()
+        await self.threads.aside(beat, self.store, self.node, now, owner=owner)
+        if owner:
             await self._audit(now)
         return now + HEARTBEAT_US
 
     async def _audit(self, now: Micros) -> None:
         firing = Firing(now, now, self.node)
-        page = await self.threads.call(
+        page = await self.threads.aside(
             self.store.audit, self._after, firing, most=AUDIT_PAGE, history=False, repair=False
         )
         if any(finding.repairable for finding in page.findings):
             # Looked at again under the write lock: what was found may be a firing's own half-way state no more.
-            page = await self.threads.call(
+            page = await self.threads.aside(
                 self.store.audit, self._after, firing, most=AUDIT_PAGE, history=False, repair=True
             )
         for finding in page.findings:
@@ -67,4 +78,4 @@ class UpkeepStep:
             self._after = page.last
             return
         self._after, self.rounds = "", self.rounds + 1
-        await self.threads.call(self.store.prune_nodes, now - FORGET_NODES_US)
+        await self.threads.aside(self.store.prune_nodes, now - FORGET_NODES_US)

@@ -22,6 +22,7 @@ class Firing(NamedTuple):
 
     `now_us`: the instant of the firing. `late_before_us`: what was due before it counts as caught up.
     `horizon`: (due, event id): only triggers strictly before it fire; None for no such bound.
+    `told`: the status that the event's history ends in, where somebody looked; None to trust what is derived.
     """
 
     now_us: Micros
@@ -29,6 +30,7 @@ class Firing(NamedTuple):
     node: str | None = None
     outage: int | None = None
     horizon: tuple[Micros, str] | None = None
+    told: Status | None = None
 
 
 class Advanced(NamedTuple):
@@ -93,13 +95,14 @@ class Ledger:
         self.entries: list[Entry] = []
         self.seq = event.seq
         self.hash = event.hash
-        self.status = event.status
+        self.status = event.status if firing.told is None else firing.told
 
     def verify(self, expected: Status) -> None:
         """Compare the stored status with the one that the history amounts to; repair and record a difference."""
-        if self._written == expected:
+        if self._written == expected == self.status:
             return
-        self.status = expected
+        if self._firing.told is None:
+            self.status = expected
         detail = json.dumps({"found": str(self._written)})
         self.write(Kind.REPAIRED, expected, detail=detail)
 
@@ -129,7 +132,7 @@ class Ledger:
         detail: str | None = None,
     ) -> None:
         """Append one entry that leads from the present status to `status`."""
-        now, _, node, outage, _ = self._firing
+        now, _, node, outage, _, _ = self._firing
         self.seq += 1
         entry = Entry(
             self._event_id,

@@ -10,6 +10,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from duly.model.event import Hold
 from duly.model.history import Cause
 from duly.model.lifecycle import CatchUp, Policy, Unset
 from duly.rules.status import track_states_at
@@ -111,11 +112,11 @@ def is_current(transition: Entry, event: EventRow, lifecycle: Lifecycle, now_us:
     """Return whether what a transition announced still holds at an instant.
 
     A milestone of a track: the track is still in the state that it entered. A notice: the milestone that it
-    leads up to has not come yet.
+    leads up to has not come yet. Nothing holds of an event that is removed or on hold.
     """
-    name = transition.milestone or ""
-    if name not in event.dates or event.removed:
+    if not _stands(transition, event) or event.removed or event.hold != Hold.ACTIVE:
         return False
+    name = transition.milestone or ""
     milestone = lifecycle.milestone(name)
     if milestone.track is not None:
         entered = lifecycle.shape(tuple(event.dates)).steps[name].state
@@ -124,9 +125,16 @@ def is_current(transition: Entry, event: EventRow, lifecycle: Lifecycle, now_us:
     return until is None or until not in event.dates or now_us < event.dates[until]
 
 
-def _is_latest(transition: Entry, event: EventRow, lifecycle: Lifecycle, now_us: Micros) -> bool:
+def _stands(transition: Entry, event: EventRow) -> bool:
+    """Return whether its milestone still has a date, and has not been revoked since (then the next one tells)."""
     name = transition.milestone or ""
-    if name not in event.dates:
+    mark = event.marks.get(name)
+    return name in event.dates and (mark is None or mark.generation == transition.generation)
+
+
+def _is_latest(transition: Entry, event: EventRow, lifecycle: Lifecycle, now_us: Micros) -> bool:
+    if not _stands(transition, event):
         return False
+    name = transition.milestone or ""
     mine = (event.dates[name], lifecycle.order(name))
     return not any(mine < (due, lifecycle.order(other)) and due <= now_us for other, due in event.dates.items())

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING
 
-from duly.errors import InvalidEvent, RevisionConflict
-from duly.model.dates import wall_clock
+from duly.errors import RevisionConflict
 from duly.model.event import EventRow, Hold, Mark, Status, Trigger
 from duly.model.history import GENESIS, Cause, Entry, Kind
 from duly.rules.advance import Firing, Ledger
+from duly.rules.catch_up import DEFAULT_GRACE
 from duly.rules.status import TrackStates, announced_status, triggers_to_come
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Editing:
     """Under which circumstances an edit is made: when, by whom, why.
 
     `known_since_us`: since when an event that is new here was known; what passed before is born late.
+    `told`: the status that the event's history ends in, where somebody looked.
     """
 
     now_us: Micros
@@ -47,11 +49,17 @@ class Editing:
     reason: str | None = None
     node: str | None = None
     tzdata: str = ""
+    told: Status | None = None
+
+    @property
+    def late_before_us(self) -> Micros:
+        """What was due before it and has not fired is a misfire, not merely late."""
+        return self.now_us - DEFAULT_GRACE // timedelta(microseconds=1)
 
     @property
     def firing(self) -> Firing:
         """The same circumstances, for the ledger."""
-        return Firing(self.now_us, self.now_us, self.node)
+        return Firing(self.now_us, self.late_before_us, self.node, told=self.told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,74 +85,22 @@ def consequences(stored: EventRow | None, plan: Plan, editing: Editing) -> Edite
     return _edited(stored, fresh, plan.lifecycle, editing)
 
 
-def removal(stored: EventRow, editing: Editing) -> Edited:
-    """Return the tombstone of an event: its chain and generations stay, so that putting it again goes on."""
-    ledger = Ledger(stored, editing.firing)
-    ledger.write(Kind.REMOVED, REMOVED, actor=editing.actor, reason=editing.reason)
-    tombstone = replace(
-        stored,
-        dates={},
-        given={},
-        data={},
-        removed=True,
-        error=None,
-        next_due_us=None,
-        pending=0,
-        status=ledger.status,
-        seq=ledger.seq,
-        hash=ledger.hash,
-        updated_us=editing.now_us,
-    )
-    return Edited(tombstone, ledger.entries, Outcome.CHANGED)
-
-
-def fired_by_hand(stored: EventRow, lifecycle: Lifecycle, milestone: str, editing: Editing) -> Edited:
-    """Return the row after a person fired a manual milestone: it is dated now, and has fired.
-
-    What is overdue fires before it. Raises InvalidLifecycle for an unknown milestone, InvalidEvent for one that is
-    not manual, has fired, or belongs to an event on hold.
-    """
-    where = f"event '{stored.id}': {milestone}"
-    if not lifecycle.milestone(milestone).manual:
-        msg = f"{where} has a date and fires by itself; only manual milestones are fired by hand"
-        raise InvalidEvent(msg)
-    mark = stored.marks.get(milestone, Mark(1, None))
-    if mark.due_us is not None:
-        msg = f"{where} has been fired already, at {wall_clock(mark.due_us, stored.zone or 'UTC')}"
-        raise InvalidEvent(msg)
-    if stored.hold != Hold.ACTIVE:
-        msg = f"{where} cannot be fired while the event is {stored.hold}"
-        raise InvalidEvent(msg)
-    dates = {**stored.dates, milestone: editing.now_us}
-    dates = {name: dates[name] for name in lifecycle.shape(tuple(dates)).steps}
-    row = replace(stored, dates=dates, revision=stored.revision + 1)
-    ledger = Ledger(stored, editing.firing)
-    ledger.verify(announced_status(stored, lifecycle))
-    row = _fire_passed(
-        row, lifecycle, ledger, editing, lambda t: Cause.MANUAL if t.milestone == milestone else None
-    )
-    return _armed(row, lifecycle, ledger, Outcome.CHANGED, editing)
-
-
 def redefinition(stored: EventRow, plan: Plan, editing: Editing) -> Edited:
     """Return the row re-derived under a changed lifecycle, announcing nothing.
 
-    What the new definition dates in the past is marked as fired without a transition of its own being told:
-    its entries are `born_late`.
+    What the new definition moves is corrected or revoked like any edit; what it dates in the past, other than the
+    old one did, is marked as fired without being told: its entries are `born_late`.
     """
-    fresh = _planned_row(stored, plan, editing)
+    fresh = replace(_planned_row(stored, plan, editing), revision=stored.revision)
     ledger = Ledger(stored, editing.firing)
-    marks = {name: mark for name, mark in stored.marks.items() if name.partition("#")[0] in plan.lifecycle.by_name}
-    row = replace(fresh, marks=marks, revision=stored.revision, error=None)
     detail = json.dumps({"lifecycle": plan.lifecycle.name, "hash": plan.lifecycle.hash})
-    ledger.write(Kind.REDEFINED, announced_status(row, plan.lifecycle), detail=detail)
-    already = frozenset(stored.dates)
-    row = _fire_passed(row, plan.lifecycle, ledger, editing, lambda t: _cause_if(t.milestone not in already))
-    return _armed(row, plan.lifecycle, ledger, Outcome.CHANGED, editing)
+    row = _unfired(stored, fresh, plan.lifecycle, ledger, editing, kind=Kind.REDEFINED, detail=detail)
 
+    def cause(trigger: Trigger) -> Cause | None:
+        return None if stored.dates.get(trigger.milestone) == trigger.due_us else Cause.BORN_LATE
 
-def _cause_if(new: bool) -> Cause | None:  # noqa: FBT001 - a tiny private switch
-    return Cause.BORN_LATE if new else None
+    row = fire_passed(row, plan.lifecycle, ledger, editing, cause)
+    return armed(row, plan.lifecycle, ledger, Outcome.CHANGED, editing)
 
 
 def _check_revision(stored: EventRow | None, plan: Plan) -> None:
@@ -164,9 +120,11 @@ def _planned_row(stored: EventRow | None, plan: Plan, editing: Editing) -> Event
     event = plan.event
     known = stored or EventRow(id=event.id, hash=GENESIS, known_since_us=editing.known_since_us)
     dates = plan.dates
-    by_hand = {name: due for name, due in known.dates.items() if _is_manual(name, plan.lifecycle)}
+    fired = {name: mark.due_us for name, mark in known.marks.items() if mark.due_us is not None}
+    by_hand = {name: due for name, due in fired.items() if _is_manual(name, plan.lifecycle)}
     if by_hand:
-        # No record dates them; what a person has fired stays fired when the event is put again.
+        # No record dates them; what a person has fired stays fired when the event is put again, also after a
+        # removal, which leaves nothing but the marks.
         dates = {**dates, **by_hand}
         dates = {name: dates[name] for name in plan.lifecycle.shape(tuple(dates)).steps}
     return EventRow(
@@ -203,11 +161,17 @@ def _same(stored: EventRow, fresh: EventRow) -> bool:
 
 def _created(fresh: EventRow, lifecycle: Lifecycle, editing: Editing) -> Edited:
     ledger = Ledger(fresh, editing.firing)
-    ledger.write(Kind.CREATED, announced_status(fresh, lifecycle), actor=editing.actor, reason=editing.reason)
+    ledger.write(
+        Kind.CREATED,
+        announced_status(fresh, lifecycle),
+        actor=editing.actor,
+        reason=editing.reason,
+        detail=json.dumps({"dates": fresh.dates}),
+    )
     row = fresh
     if fresh.hold == Hold.ACTIVE:
-        row = _fire_passed(fresh, lifecycle, ledger, editing, _born_late_before(fresh.known_since_us))
-    return _armed(row, lifecycle, ledger, Outcome.CREATED, editing)
+        row = fire_passed(fresh, lifecycle, ledger, editing, _born_late_before(fresh.known_since_us))
+    return armed(row, lifecycle, ledger, Outcome.CREATED, editing)
 
 
 def _born_late_before(known_since_us: Micros) -> Callable[[Trigger], Cause | None]:
@@ -219,14 +183,24 @@ def _edited(stored: EventRow, fresh: EventRow, lifecycle: Lifecycle, editing: Ed
     ledger = Ledger(stored, editing.firing)
     if not stored.removed and stored.error is None and stored.lifecycle_hash == fresh.lifecycle_hash:
         ledger.verify(announced_status(stored, lifecycle))
-    row = _unfired(stored, fresh, lifecycle, ledger, editing)
+    kind, detail = _kind_of(stored, fresh), _changes(stored, fresh)
+    row = _unfired(stored, fresh, lifecycle, ledger, editing, kind=kind, detail=detail)
     if row.hold == Hold.ACTIVE:
-        row = _fire_passed(row, lifecycle, ledger, editing, _cause_by(stored, row))
+        row = fire_passed(row, lifecycle, ledger, editing, _cause_by(stored, row))
     outcome = Outcome.RESTORED if stored.removed else Outcome.CHANGED
-    return _armed(row, lifecycle, ledger, outcome, editing)
+    return armed(row, lifecycle, ledger, outcome, editing)
 
 
-def _unfired(stored: EventRow, fresh: EventRow, lifecycle: Lifecycle, ledger: Ledger, editing: Editing) -> EventRow:
+def _unfired(
+    stored: EventRow,
+    fresh: EventRow,
+    lifecycle: Lifecycle,
+    ledger: Ledger,
+    editing: Editing,
+    *,
+    kind: Kind,
+    detail: str,
+) -> EventRow:
     """Write the edit and what it does to milestones that had fired; return the row with their new marks."""
     now = editing.now_us
     marks = dict(stored.marks)
@@ -243,9 +217,8 @@ def _unfired(stored: EventRow, fresh: EventRow, lifecycle: Lifecycle, ledger: Le
             marks[name] = Mark(generation, new_due)
     row = replace(fresh, marks=marks)
     status = announced_status(row, lifecycle)
-    kind = _kind_of(stored, fresh)
     write = partial(ledger.write, actor=editing.actor, reason=editing.reason)
-    write(kind, ledger.status if revoked else status, detail=_changes(stored, fresh))
+    write(kind, ledger.status if revoked else status, detail=detail)
     for name in revoked:
         generation, due = stored.marks[name]
         write(Kind.REVOKED, status, milestone=name, generation=generation, due_us=due)
@@ -294,18 +267,21 @@ def _changes(stored: EventRow, fresh: EventRow) -> str:
 
 def _cause_by(stored: EventRow, row: EventRow) -> Callable[[Trigger], Cause | None]:
     """Say of each passed milestone why the edit fires it; None leaves it to the firing loop, as a misfire."""
-    if stored.hold != Hold.ACTIVE and not stored.removed:
+    if stored.removed or stored.hold != Hold.ACTIVE:
+        # Nothing was to fire meanwhile, so nothing of it was missed.
         return lambda _: Cause.BORN_LATE
 
     def cause(trigger: Trigger) -> Cause | None:
-        if trigger.due_us < row.known_since_us:
-            return Cause.BORN_LATE
-        return None if stored.dates.get(trigger.milestone) == trigger.due_us else Cause.EDITED
+        before = stored.dates.get(trigger.milestone)
+        if before == trigger.due_us:
+            return None
+        # A date that was moved into the past was known all along; only one that is new can have been born late.
+        return Cause.BORN_LATE if before is None and trigger.due_us < row.known_since_us else Cause.EDITED
 
     return cause
 
 
-def _fire_passed(
+def fire_passed(
     row: EventRow,
     lifecycle: Lifecycle,
     ledger: Ledger,
@@ -330,12 +306,13 @@ def _fire_passed(
     marks = dict(row.marks)
     for trigger, cause in zip(passed, causes, strict=False):
         tracks.apply(trigger.milestone, trigger.due_us)
-        ledger.fired(trigger, tracks.status, cause or Cause.CAUGHT_UP, actor=editing.actor, reason=editing.reason)
+        late = Cause.CAUGHT_UP if trigger.due_us < editing.late_before_us else Cause.SCHEDULED
+        ledger.fired(trigger, tracks.status, cause or late, actor=editing.actor, reason=editing.reason)
         marks[trigger.milestone] = Mark(trigger.generation, trigger.due_us)
     return replace(row, marks=marks)
 
 
-def _armed(row: EventRow, lifecycle: Lifecycle, ledger: Ledger, outcome: Outcome, editing: Editing) -> Edited:
+def armed(row: EventRow, lifecycle: Lifecycle, ledger: Ledger, outcome: Outcome, editing: Editing) -> Edited:
     """Set the alarm to the first trigger that is still to come."""
     left = triggers_to_come(row, lifecycle)
     row = replace(

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from duly.errors import InvalidEvent, InvalidInput
 from duly.model.dates import GivenDate, Micros, Side, read_date, read_zone, resolve_date
+from duly.model.event import Hold
 from duly.model.names import check_id, check_text
 from duly.rules.validate import check_dates, check_days
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from duly.model.event import Event
-    from duly.model.lifecycle import Lifecycle
+    from duly.model.lifecycle import Lifecycle, Milestone
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,7 @@ def plan(event: Event, lifecycle: Lifecycle, *, zone: str | None = None) -> Plan
     check_id(event.id)
     where = f"event '{event.id}'"
     check_text(event.name, what=f"{where}: name")
+    _check_hold(event, where)
     warnings: list[str] = []
     named_zone = _zone_of(event, where, warnings)
     used_zone = named_zone or lifecycle.zone or zone
@@ -60,9 +61,15 @@ def plan(event: Event, lifecycle: Lifecycle, *, zone: str | None = None) -> Plan
         created_us = resolve_date(
             read_date(event.created_at, what=what), zone=used_zone, side=Side.OPENING, what=what
         ).at
-    return Plan(
-        event, lifecycle, used_zone, dates, kept, _plain_data(event, where), tuple(warnings), created_us
-    )
+    return Plan(event, lifecycle, used_zone, dates, kept, _plain_data(event, where), tuple(warnings), created_us)
+
+
+def _check_hold(event: Event, where: str) -> None:
+    try:
+        Hold(event.hold)
+    except ValueError:
+        msg = f"{where}: hold {event.hold!r} is unknown; use one of {', '.join(Hold)}"
+        raise InvalidEvent(msg) from None
 
 
 def _zone_of(event: Event, where: str, warnings: list[str]) -> str | None:
@@ -92,6 +99,7 @@ def _given_dates(event: Event, lifecycle: Lifecycle, where: str) -> dict[str, Gi
 
 
 def _milestone_name(key: str, lifecycle: Lifecycle, where: str) -> str:
+    key = key.removesuffix("#1")
     if key in lifecycle.by_name:
         milestone = lifecycle.by_name[key]
         if not milestone.manual:
@@ -101,8 +109,6 @@ def _milestone_name(key: str, lifecycle: Lifecycle, where: str) -> str:
     base, stroke, number = key.partition("#")
     by_field = lifecycle.by_field.get(base)
     name = (by_field.name if by_field is not None else base) + stroke + number
-    if number == "1":
-        return name.partition("#")[0]
     try:
         lifecycle.milestone(name)
     except InvalidInput as error:
@@ -114,15 +120,19 @@ def _milestone_name(key: str, lifecycle: Lifecycle, where: str) -> str:
 def _with_defaults(given: dict[str, GivenDate], lifecycle: Lifecycle) -> dict[str, GivenDate]:
     """Date also what the event left undated, where the lifecycle says how and the anchor is there."""
     dated = dict(given)
-    for milestone in lifecycle.milestones:
-        if milestone.default is None or milestone.name in dated:
-            continue
-        if milestone.default_if is not None and milestone.default_if not in dated:
-            continue
-        default = read_date(milestone.default)
-        if default.anchor in dated:
-            dated[milestone.name] = default
+    # Again until nothing more comes of it: a default may hang on one that stands after it in the lifecycle.
+    while found := {m.name: date for m in lifecycle.milestones if (date := _default(m, dated)) is not None}:
+        dated |= found
     return dated
+
+
+def _default(milestone: Milestone, dated: Mapping[str, GivenDate]) -> GivenDate | None:
+    if milestone.default is None or milestone.name in dated:
+        return None
+    if milestone.default_if is not None and milestone.default_if not in dated:
+        return None
+    default = read_date(milestone.default)
+    return default if default.anchor in dated else None
 
 
 def _resolve_all(
@@ -160,10 +170,14 @@ def _check_anchor(name: str, anchor: str, given: Mapping[str, GivenDate], where:
 
 def _plain_data(event: Event, where: str) -> dict[str, object]:
     """Return the event's data as it will be read back, so that putting the same again is seen to be the same."""
-    if not event.data:
+    data: object = event.data  # whatever its annotation promises
+    if not isinstance(data, Mapping):
+        msg = f"{where}: data must be a mapping of names to values, not {type(data).__name__}"
+        raise InvalidEvent(msg)
+    if not data:
         return {}
     try:
-        plain: dict[str, object] = json.loads(json.dumps(event.data, allow_nan=False))
+        plain: dict[str, object] = json.loads(json.dumps(data, allow_nan=False))
         json.dumps(plain, ensure_ascii=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
         msg = f"{where}: data cannot be kept as JSON: {error}"

@@ -55,10 +55,14 @@ def check_days(given: Mapping[str, GivenDate], lifecycle: Lifecycle, *, where: s
 
 
 def passed_at_creation(dates: Mapping[str, Micros], now_us: Micros, *, where: str) -> list[str]:
-    """Return a warning for each date that had passed before the event was known."""
-    return [
-        f"{where}: {name} ({_said(due, 'UTC')}) has already passed" for name, due in dates.items() if due < now_us
-    ]
+    """Return one warning about the dates that have passed by now, if there are any."""
+    passed = sorted((due, name) for name, due in dates.items() if due < now_us)
+    if not passed:
+        return []
+    due, last = passed[-1]
+    if len(passed) == 1:
+        return [f"{where}: {last} ({_said(due, 'UTC')}) has already passed"]
+    return [f"{where}: {len(passed)} dates have already passed, the last of them {last} ({_said(due, 'UTC')})"]
 
 
 def _said(at: Micros, zone: str | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ _REMOTE: Final = frozenset(
     {"nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "ncpfs",
      "ocfs2", "gfs2", "beegfs", "davfs", "virtiofs"}
 )  # fmt: skip
+SMALLEST_DATABASE: Final = 512
 _MOUNTS: Final = Path("/proc/self/mounts")
 
 
@@ -31,7 +33,7 @@ def check_path(path: Path, *, mounts: Path = _MOUNTS) -> Path:
     _check_kind(path, real)
     _check_access(path, real)
     kind = file_system(real.parent, mounts)
-    if kind in _REMOTE or kind.startswith("fuse."):
+    if kind in _REMOTE or kind.partition(".")[0] == "fuse":
         said = f"it lies on a network or user-space file system ({kind}), where SQLite's locks cannot be trusted"
         _refuse(path, f"{said}; put it on a local disk, or use PostgreSQL")
     return real
@@ -39,15 +41,18 @@ def check_path(path: Path, *, mounts: Path = _MOUNTS) -> Path:
 
 def _check_kind(path: Path, real: Path) -> None:
     try:
-        mode = real.stat().st_mode
+        found = real.stat()
     except FileNotFoundError:
         return
     except OSError as error:
         _refuse(path, f"{error.strerror}")
-    if stat.S_ISDIR(mode):
+    if stat.S_ISDIR(found.st_mode):
         _refuse(path, f"it is a directory; name a file in it, such as {path / 'duly.db'}")
-    if not stat.S_ISREG(mode):
+    if not stat.S_ISREG(found.st_mode):
         _refuse(path, "it is not a regular file")
+    if 0 < found.st_size < SMALLEST_DATABASE:
+        # SQLite takes a file of one byte for an empty one, and would write over it.
+        _refuse(path, "it is not a SQLite database (or it is encrypted)")
 
 
 def _check_access(path: Path, real: Path) -> None:
@@ -70,7 +75,8 @@ def file_system(folder: Path, mounts: Path = _MOUNTS) -> str:
         fields = line.split(" ")
         if len(fields) < 3:  # noqa: PLR2004 - device, mount point, type
             continue
-        point = Path(fields[1].replace("\\040", " "))
+        # The kernel writes blanks, tabs, line ends and backslashes in octal.
+        point = Path(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields[1]))
         if folder.is_relative_to(point) and len(point.parts) >= best:
             best, kind = len(point.parts), fields[2]
     return kind

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -40,16 +41,22 @@ class OwnerLock:
             raise StoreRefused(msg) from None
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             os.close(fd)
             return False
+        except OSError as error:
+            os.close(fd)
+            msg = f"the lock file {self._path} cannot be locked: {error.strerror}; put it on a local disk"
+            raise StoreRefused(msg) from None
         self._fd = fd
         if not self.is_held:
             # Somebody removed the file between our opening and our locking it: that lock guards nothing.
             self.give_back()
             return False
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, json.dumps({"pid": os.getpid()}).encode(), 0)
+        # Only for who looks into the file: on a full disk the lock is none the worse for being empty.
+        with contextlib.suppress(OSError):
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, json.dumps({"pid": os.getpid()}).encode(), 0)
         return True
 
     @property
@@ -61,6 +68,11 @@ class OwnerLock:
             return os.path.samestat(os.fstat(self._fd), self._path.stat())
         except OSError:
             return False
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether we took the lock, and somebody has removed or replaced its file since."""
+        return self._fd is not None and not self.is_held
 
     def give_back(self) -> None:
         """Let another process have it."""

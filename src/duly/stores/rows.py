@@ -35,6 +35,49 @@ def claimed_row(columns: Sequence[Any]) -> EventRow:
     )
 
 
+def unreadable_claim(columns: Sequence[Any]) -> EventRow:
+    """Read only that of the short form which needs no understanding: enough to set the event aside."""
+    (id_, lifecycle, lifecycle_hash, hold, _, _, status, seq, hash_, next_due, error) = columns
+    return EventRow(
+        id=id_,
+        lifecycle=lifecycle,
+        lifecycle_hash=lifecycle_hash,
+        hold=hold,
+        status=Status(status),
+        seq=seq,
+        hash=hash_,
+        next_due_us=next_due,
+        error=error,
+    )
+
+
+def readable_row(columns: Sequence[Any]) -> EventRow:
+    """Read a whole event row to show it: one that makes no sense is bare, and says so in its `error`."""
+    try:
+        return event_row(columns)
+    except (ValueError, TypeError, AttributeError) as error:
+        (id_, name, lifecycle, lifecycle_hash, zone, hold, revision, _, _, status, seq, hash_, next_due,
+         _, said, removed, known_since, updated, tzdata, _, _) = columns  # fmt: skip
+        return EventRow(
+            id=id_,
+            name=name,
+            lifecycle=lifecycle,
+            lifecycle_hash=lifecycle_hash,
+            zone=zone,
+            hold=hold,
+            revision=revision,
+            status=Status(status),
+            seq=seq,
+            hash=hash_,
+            next_due_us=next_due,
+            error=said or f"its row cannot be read: {type(error).__name__}: {error}",
+            removed=bool(removed),
+            known_since_us=known_since,
+            updated_us=updated,
+            tzdata=tzdata,
+        )
+
+
 def event_row(columns: Sequence[Any]) -> EventRow:
     """Read a whole event row."""
     (id_, name, lifecycle, lifecycle_hash, zone, hold, revision, dates, marks, status, seq, hash_, next_due,

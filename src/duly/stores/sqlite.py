@@ -1,7 +1,8 @@
 """The embedded store: one SQLite file, through apsw, which brings its own current SQLite.
 
-One connection writes, one reads; each has a lock, so that any thread may call. WAL with `synchronous=FULL`
-(`NORMAL` lost acknowledged transactions in 71–80 % of simulated power losses) and `BEGIN IMMEDIATE`, always.
+One connection writes, under a lock; each read that is under way has one of its own, so any thread may call. WAL
+with `synchronous=FULL` (`NORMAL` lost acknowledged transactions in 71–80 % of simulated power losses) and
+`BEGIN IMMEDIATE`, always.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Never, TypeVar
 import apsw
 from typing_extensions import override
 
-from duly.errors import StoreBusy, StoreError, StoreFull, StoreRefused, StoreStopped, WrongState
+from duly.errors import StoreBusy, StoreError, StoreFull, StoreRefused, StoreRejected, StoreStopped, WrongState
 from duly.stores.files import check_path
 from duly.stores.ownership import OwnerLock
 from duly.stores.statements import migrations, statements
@@ -28,10 +29,15 @@ T = TypeVar("T")
 DIALECT: Final = "sqlite"
 APPLICATION_ID: Final = 0x44554C59  # "DULY": tells our files from those of other applications
 BUSY_MS: Final = 5_000
+READERS_KEPT: Final = 4
+WAL_KEPT_BYTES: Final = 16 * 1024 * 1024
 MEMORY: Final = ":memory:"
 # Connections of a parent process, in a forked child: kept, never closed. Closing one there would run SQLite's
 # clean-up (checkpoint, removal of the WAL) under the living owner.
 _ORPHANS: list[object] = []
+# The files of those connections, by device and inode. SQLite keeps its locks in memory per file: in a child they
+# look taken and nobody holds them, so that a new connection there would not be protected from the owner's end.
+_ORPHANED_FILES: set[tuple[int, int]] = set()
 _LIVE: weakref.WeakSet[SqliteStore] = weakref.WeakSet()
 
 
@@ -42,17 +48,20 @@ class SqliteStore(Store):
         """Name the file; nothing is touched yet. `vfs`: a SQLite VFS to go through, for tests that break disks."""
         super().__init__()
         self._path = None if str(path) == MEMORY else Path(path)
+        self._real = self._path  # once it is open: absolute, links followed
+        self._label = str(path)
         self.shared = self._path is not None
         self.url = f"sqlite:///{path}"
         self._vfs = vfs
         self._writer: apsw.Connection | None = None
-        self._reader: apsw.Connection | None = None
+        self._idle: list[apsw.Connection] = []
         self._write_lock = threading.RLock()
-        self._read_lock = self._write_lock if self._path is None else threading.RLock()
         self._lock: OwnerLock | None = None
         self._stopped: str | None = None
         self._forked = False
         self._inode: os.stat_result | None = None
+        # The `data_version` of the database when we last flushed it: all that it showed then is durable.
+        self._flushed: object = None
         self._sql = statements(DIALECT)
         _LIVE.add(self)
 
@@ -64,14 +73,16 @@ class SqliteStore(Store):
         del now_us
         if self._writer is not None:
             return
-        self._forked, self._stopped = False, None
-        target = MEMORY if self._path is None else str(check_path(self._path))
+        target = MEMORY
+        if self._path is not None:
+            self._real = check_path(self._path)
+            self._check_not_inherited(self._real)
+            target = str(self._real)
+        self._forked, self._stopped, self._flushed = False, None, None
         try:
             writer = self._connect(target)
             self._writer = writer
-            self._check_ours(writer)
             self._migrate(writer)
-            self._reader = writer if self._path is None else self._connect(target)
         except apsw.Error as error:
             self.close()
             self._refuse(error)
@@ -84,28 +95,48 @@ class SqliteStore(Store):
 
     def _connect(self, target: str) -> apsw.Connection:
         connection = apsw.Connection(target, vfs=self._vfs, statementcachesize=64)
-        connection.set_busy_timeout(BUSY_MS)
-        connection.pragma("journal_mode", "wal")
-        connection.pragma("synchronous", "full")
-        connection.pragma("foreign_keys", "on")
-        connection.pragma("temp_store", "memory")
+        try:
+            connection.set_busy_timeout(BUSY_MS)
+            # Before anything is set: the journal mode is kept in the file, and the file may be somebody else's.
+            self._check_ours(connection)
+            mode = connection.pragma("journal_mode", "wal")
+            if self._path is not None and mode != "wal":
+                msg = f"store {self._label}: SQLite can keep no write-ahead log there (its journal is '{mode}')"
+                raise StoreRefused(msg)
+            connection.pragma("synchronous", "full")
+            connection.pragma("journal_size_limit", WAL_KEPT_BYTES)
+            connection.pragma("foreign_keys", "on")
+            connection.pragma("temp_store", "memory")
+        except BaseException:
+            connection.close()
+            raise
         return connection
+
+    def _check_not_inherited(self, real: Path) -> None:
+        """Refuse, in a forked child, a file that the parent had open at the fork (see `_ORPHANED_FILES`)."""
+        if real.exists() and _file_key(real.stat()) in _ORPHANED_FILES:
+            msg = (
+                f"store {self._label}: the process that forked this one had it open, and SQLite's locks do not "
+                "survive a fork; open it after the fork, or start a new process"
+            )
+            raise WrongState(msg)
 
     def _check_ours(self, connection: apsw.Connection) -> None:
         """Refuse a database that belongs to something else, or to a later version of Duly."""
-        ours = connection.pragma("application_id") == APPLICATION_ID
-        foreign = connection.execute("SELECT name FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%'").fetchall()
-        if not ours and foreign:
-            names = ", ".join(str(name) for (name,) in foreign[:3])
+        # In this order: whoever makes our tables just now sets the mark in the same transaction.
+        tables = connection.execute("SELECT name FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%'").fetchall()
+        mark = connection.pragma("application_id")
+        if mark != APPLICATION_ID and (tables or mark):
+            names = ", ".join(str(name) for (name,) in tables[:3]) or f"the application id {mark}"
             msg = (
-                f"store {self._path}: it belongs to another application (it has {names}); "
+                f"store {self._label}: it belongs to another application (it has {names}); "
                 "Duly needs a file of its own"
             )
             raise StoreRefused(msg)
         known = migrations(DIALECT)[-1].version
         found = connection.pragma("user_version")
         if found > known:
-            msg = f"store {self._path}: its schema is version {found}, this Duly knows {known}; upgrade Duly"
+            msg = f"store {self._label}: its schema is version {found}, this Duly knows {known}; upgrade Duly"
             raise StoreRefused(msg)
 
     def _migrate(self, connection: apsw.Connection) -> None:
@@ -130,19 +161,23 @@ class SqliteStore(Store):
             apsw.BusyError: "another program holds it locked",
             apsw.FullError: "there is no room on its disk",
         }.get(type(error), str(error))
-        kind = StoreBusy if isinstance(error, apsw.BusyError) else StoreRefused
-        msg = f"store {self._path}: {said}"
+        kinds = {apsw.BusyError: StoreBusy, apsw.FullError: StoreFull}
+        if _is_short_of_room(error):
+            said, error = "there is no room on its disk", apsw.FullError(str(error))
+        kind: type[StoreError] = kinds.get(type(error), StoreRefused)
+        msg = f"store {self._label}: {said}"
         raise kind(msg) from error
 
     @override
     def close(self) -> None:
         """Disconnect, and give the ownership back."""
         self.disown()
-        with self._write_lock, self._read_lock:
-            for connection in (self._reader, self._writer):
-                if connection is not None:
-                    connection.close()
-            self._reader = self._writer = None
+        with self._write_lock:
+            writer, self._writer = self._writer, None
+            while self._idle:
+                self._idle.pop().close()
+            if writer is not None:
+                writer.close()
 
     @property
     def schema_version(self) -> int:
@@ -154,7 +189,11 @@ class SqliteStore(Store):
     @override
     def own(self) -> bool:
         """Try to become the process that fires on this file. A store in memory is always one's own."""
-        if self._writer is None or self._stopped is not None:
+        if self._writer is None:
+            return False
+        try:
+            self._check_untouched()
+        except StoreStopped:
             return False
         return self._lock is None or self._lock.take()
 
@@ -182,9 +221,14 @@ class SqliteStore(Store):
                 return self._drive(connection, verb)
             try:
                 connection.execute("BEGIN IMMEDIATE")
+                before = connection.total_changes()
                 result = self._drive(connection, verb)
+                seen = connection.pragma("data_version")
+                if connection.total_changes() == before and seen != self._flushed:
+                    _flush_what_was_found(connection)
                 # This commit makes what the verb did happen; nothing before it has.
                 connection.execute("COMMIT")
+                self._flushed = seen
             except BaseException as error:
                 self._roll_back(connection)
                 self._explain(error)
@@ -195,18 +239,43 @@ class SqliteStore(Store):
     @override
     def read(self, verb: Verb[T]) -> T:
         """Run a verb on one snapshot of the database."""
-        with self._read_lock:
-            connection = self._usable(self._reader)
-            if connection.in_transaction:
-                return self._drive(connection, verb)
-            try:
-                connection.execute("BEGIN")
-                return self._drive(connection, verb)
-            except apsw.Error as error:
-                self._explain(error)
-                raise
-            finally:
-                self._roll_back(connection)
+        writer = self._usable(self._writer)
+        if self._path is None:
+            with self._write_lock:
+                # What is in memory is seen by one connection only; inside a write, as a part of it.
+                return self._drive(writer, verb) if writer.in_transaction else self._read_on(writer, verb)
+        # One connection for each read that is under way: the firing loop never waits behind anybody's long list.
+        connection = self._borrowed()
+        try:
+            return self._read_on(connection, verb)
+        finally:
+            if self._writer is None or len(self._idle) >= READERS_KEPT:
+                connection.close()
+            else:
+                self._idle.append(connection)
+
+    def _borrowed(self) -> apsw.Connection:
+        try:
+            return self._idle.pop()
+        except IndexError:  # all are in use, by other threads
+            pass
+        # A connection goes by the name of the file: it must not read another one, nor make an empty one.
+        self._check_same_file()
+        try:
+            return self._connect(str(self._real))
+        except apsw.Error as error:
+            self._explain(error)
+            raise
+
+    def _read_on(self, connection: apsw.Connection, verb: Verb[T]) -> T:
+        try:
+            connection.execute("BEGIN")
+            return self._drive(connection, verb)
+        except apsw.Error as error:
+            self._explain(error)
+            raise
+        finally:
+            self._roll_back(connection)
 
     def _drive(self, connection: apsw.Connection, verb: Verb[T]) -> T:
         """Feed a verb the rows of each statement that it yields, until it returns."""
@@ -225,22 +294,30 @@ class SqliteStore(Store):
 
     def _usable(self, connection: apsw.Connection | None) -> apsw.Connection:
         if self._forked:
-            msg = f"store {self._path}: this is a forked child of the process that opened it; open it anew here"
+            msg = (
+                f"store {self._label}: this is a forked child of the process that opened it; "
+                "open it after the fork, or start a new process"
+            )
             raise WrongState(msg)
         if connection is None:
-            msg = f"store {self._path}: it is not open"
+            msg = f"store {self._label}: it is not open"
             raise WrongState(msg)
         return connection
 
     def _check_untouched(self) -> None:
         """Refuse to write if the file has been replaced, or the lock lost: the end of all certainty (P15)."""
         if self._stopped is not None:
-            msg = f"store {self._path}: nothing more is written since {self._stopped}"
+            msg = f"store {self._label}: nothing more is written since {self._stopped}"
             raise StoreStopped(msg)
+        self._check_same_file()
+        if self._lock is not None and self._lock.is_lost:
+            self._stop("its lock file was removed or replaced while this process was the owner")
+
+    def _check_same_file(self) -> None:
         if self._inode is None:
             return
         try:
-            same = os.path.samestat(self._inode, (self._path or Path(MEMORY)).stat())
+            same = os.path.samestat(self._inode, (self._real or Path(MEMORY)).stat())
         except OSError:
             same = False
         if not same:
@@ -248,7 +325,7 @@ class SqliteStore(Store):
 
     def _stop(self, why: str) -> Never:
         self._stopped = why
-        msg = f"store {self._path}: stopped: {why}; restart once that is mended"
+        msg = f"store {self._label}: stopped: {why}; restart once that is mended"
         raise StoreStopped(msg)
 
     def _roll_back(self, connection: apsw.Connection) -> None:
@@ -260,22 +337,49 @@ class SqliteStore(Store):
 
     def _explain(self, error: BaseException) -> None:
         """Turn SQLite's errors into ours: what can be tried again, and what ends all writing."""
-        if isinstance(error, apsw.FullError):
-            msg = f"store {self._path}: no room on its disk; nothing was written; make room, no restart is needed"
+        if isinstance(error, apsw.FullError) or _is_short_of_room(error):
+            msg = f"store {self._label}: no room on its disk; nothing was written; make room, no restart is needed"
             raise StoreFull(msg) from error
         if isinstance(error, apsw.BusyError):
-            msg = f"store {self._path}: another process held the write lock for over {BUSY_MS / 1000:g} s"
+            msg = f"store {self._label}: another process held the write lock for over {BUSY_MS / 1000:g} s"
             raise StoreBusy(msg) from error
         if isinstance(error, (apsw.IOError, apsw.CorruptError, apsw.NotADBError, apsw.ReadOnlyError)):
             self._stop(f"SQLite reported: {error}")
+        if isinstance(error, (apsw.ConstraintError, apsw.MismatchError, apsw.TooBigError, OverflowError)):
+            msg = f"store {self._label}: SQLite refuses that ({error}); nothing was written"
+            raise StoreRejected(msg) from error
+        if isinstance(error, apsw.Error):
+            msg = f"store {self._label}: SQLite reported: {error}; nothing was written"
+            raise StoreError(msg) from error
 
     def _orphan(self) -> None:
         """Let go, in a forked child, of what belongs to the parent (see `_ORPHANS`)."""
-        _ORPHANS.extend((self._writer, self._reader))
-        self._writer = self._reader = None
-        self._forked = True
+        if self._writer is not None:
+            self._forked = True
+            if self._inode is not None:
+                _ORPHANED_FILES.add(_file_key(self._inode))
+        _ORPHANS.extend((self._writer, *self._idle))
+        self._writer, self._idle = None, []
         self._write_lock = threading.RLock()
-        self._read_lock = self._write_lock if self._path is None else threading.RLock()
+
+
+def _is_short_of_room(error: BaseException) -> bool:
+    """Tell a full disk from a broken one where SQLite calls both an I/O error: its shared memory cannot grow."""
+    return getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE
+
+
+def _file_key(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
+
+
+def _flush_what_was_found(connection: apsw.Connection) -> None:
+    """Make an empty transaction as durable as a full one.
+
+    A verb that finds its work already done writes nothing, and SQLite flushes nothing for it. What it found may be a
+    commit that was cut off by a kill before its fsync: visible, but gone with the power. So unless all that can be
+    seen is known to be flushed (by our own last write), one real write makes this commit flush it.
+    """
+    connection.pragma("user_version", connection.pragma("user_version"))
 
 
 def _orphan_all() -> None:

@@ -10,21 +10,21 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from duly.errors import UnknownLifecycle
+from duly.errors import StoreRejected, UnknownLifecycle
 from duly.lifecycles.reader import lifecycle_from_plain
 from duly.stores import verbs
 from duly.stores.audit import AuditPage, audit
-from duly.stores.rows import entry_of, event_row, ids_text, outage_of
-from duly.stores.verbs import Fired, FireRequest, Put, Replan, Statement, Verb
+from duly.stores.rows import entry_of, ids_text, outage_of, readable_row
+from duly.stores.verbs import FROM_THE_FIRST, Circumstances, Fired, FireRequest, Place, Put, Replan, Statement, Verb
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from duly.model.dates import Micros
-    from duly.model.event import EventRow
+    from duly.model.event import EventRow, Hold
     from duly.model.history import Entry, Outage
     from duly.model.lifecycle import Lifecycle
     from duly.rules.advance import Firing
@@ -50,7 +50,7 @@ class Counts:
 
 
 class NodeRow(NamedTuple):
-    """One scheduler process, as the store knows it."""
+    """One scheduler process, as the store knows it; `owner`: whether it was firing when it was last seen."""
 
     id: str
     host: str
@@ -58,6 +58,7 @@ class NodeRow(NamedTuple):
     started_us: Micros
     seen_us: Micros
     stopped_us: Micros | None
+    owner: bool = True
 
 
 class Store(ABC):
@@ -69,6 +70,7 @@ class Store(ABC):
     def __init__(self) -> None:
         """Know no lifecycle yet."""
         self._lifecycles: dict[str, Lifecycle] = {}
+        self._current: dict[str, str] = {}
         self._unreadable: dict[str, str] = {}
 
     # -- what a subclass brings -------------------------------------------------------------------------
@@ -106,7 +108,14 @@ class Store(ABC):
 
     def fire_due(self, request: FireRequest) -> Fired:
         """Fire up to `most` due events of one lane. The commit is the firing. Nothing due: an empty result."""
-        return self.write(verbs.fire_due(request, self.lifecycle_of))
+        try:
+            return self.write(verbs.fire_due(request, self._lifecycle_to_fire))
+        except StoreRejected as error:
+            # The database refused what one of these events brought about (it has fired before, say). Halving finds
+            # it, and it alone is set aside (P7).
+            if request.most > 1:
+                return self.fire_due(replace(request, most=request.most // 2))
+            return self.write(verbs.set_aside_next(request, error))
 
     def next_due_us(self) -> Micros | None:
         """Return the alarm of the whole store: when it must next be looked at, None for never."""
@@ -120,13 +129,17 @@ class Store(ABC):
         """Create or edit events in one transaction. Idempotent; raises RevisionConflict."""
         return self.write(verbs.put_events(plans, editing, all_or_nothing=all_or_nothing))
 
-    def remove_event(self, event_id: str, editing: Editing) -> Edited:
+    def remove_event(self, event_id: str, editing: Circumstances) -> Edited:
         """Leave a tombstone of an event; its history stays. Raises UnknownEvent."""
         return self.write(verbs.remove_event(event_id, editing))
 
-    def fire_by_hand(self, event_id: str, milestone: str, editing: Editing) -> Edited:
+    def fire_by_hand(self, event_id: str, milestone: str, editing: Circumstances) -> Edited:
         """Fire a manual milestone. Raises UnknownEvent, InvalidLifecycle, InvalidEvent."""
         return self.write(verbs.fire_by_hand(event_id, milestone, self.lifecycle_of, editing))
+
+    def set_hold(self, event_id: str, hold: Hold, editing: Circumstances) -> Edited:
+        """Set or lift a hold. Raises UnknownEvent; to lift one, UnknownLifecycle."""
+        return self.write(verbs.set_hold(event_id, hold, self.lifecycle_of, editing))
 
     def get_event(self, event_id: str) -> EventRow:
         """Return an event's row. Raises UnknownEvent."""
@@ -182,9 +195,10 @@ class Store(ABC):
 
     # -- nodes and outages ------------------------------------------------------------------------------
 
-    def heartbeat(self, node: str, host: str, pid: int, now_us: Micros) -> None:
-        """Say that a node is alive."""
-        self.write(_done(Statement("upsert_node", {"id": node, "host": host, "pid": pid, "now": now_us})))
+    def heartbeat(self, node: str, host: str, pid: int, now_us: Micros, *, owner: bool = True) -> None:
+        """Say that a node is alive, and whether it is the one that fires."""
+        params = {"id": node, "host": host, "pid": pid, "now": now_us, "owner": int(owner)}
+        self.write(_done(Statement("upsert_node", params)))
 
     def stop_node(self, node: str, now_us: Micros) -> None:
         """Say that a node has ended in good order."""
@@ -192,15 +206,16 @@ class Store(ABC):
 
     def nodes(self, *, most: int = 20) -> list[NodeRow]:
         """Return the nodes seen last, newest first."""
-        return [NodeRow(*row) for row in self.read(_rows(Statement("list_nodes", {"most": most})))]
+        rows = self.read(_rows(Statement("list_nodes", {"most": most})))
+        return [NodeRow._make([*row[:6], bool(row[6])]) for row in rows]
 
     def prune_nodes(self, before_us: Micros) -> None:
         """Forget nodes that were last seen before an instant."""
         self.write(_done(Statement("prune_nodes", {"before": before_us})))
 
-    def last_alive_us(self, node: str) -> Micros | None:
-        """Return the last heartbeat of any other node. None: there never was one."""
-        rows = self.read(_rows(Statement("last_seen", {"id": node})))
+    def last_alive_us(self) -> Micros | None:
+        """Return the last heartbeat of any node that was firing. None: there never was one."""
+        rows = self.read(_rows(Statement("last_seen")))
         return rows[0][0]  # type: ignore[no-any-return]  # one integer column or NULL
 
     def begin_outage(self, began_us: Micros | None, ended_us: Micros, node: str) -> Outage:
@@ -231,6 +246,12 @@ class Store(ABC):
             raise UnknownLifecycle(msg)
         return found
 
+    def _lifecycle_to_fire(self, row: EventRow) -> Lifecycle:
+        """Return the definition, but not to an event that was set aside because it cannot follow the current one."""
+        if row.error is not None and self._current.get(row.lifecycle, row.lifecycle_hash) != row.lifecycle_hash:
+            raise UnknownLifecycle(row.error)
+        return self.lifecycle_of(row)
+
     def load_lifecycles(self) -> dict[str, Lifecycle]:
         """Read the definitions anew. Returns the current ones by name."""
         # On the connection of whoever calls: inside a write verb this must not wait for another connection.
@@ -244,6 +265,7 @@ class Store(ABC):
                     continue
             if is_current:
                 current[name] = self._lifecycles[hash_]
+        self._current = {name: lifecycle.hash for name, lifecycle in current.items()}
         return current
 
     def declare_lifecycles(
@@ -256,9 +278,18 @@ class Store(ABC):
             self.write(_declare(wanted, now_us))
         self._lifecycles |= {lifecycle.hash: lifecycle for lifecycle, _ in wanted}
 
-    def rederive(self, replan: Replan, editing: Editing, *, most: int = 500) -> int:
-        """Re-derive events whose lifecycle has changed, soonest alarm first. Returns how many; 0 is done."""
-        return self.write(verbs.rederive(replan, editing, most))
+    def rederive(
+        self, replan: Replan, editing: Circumstances, *, after: Place = FROM_THE_FIRST, most: int = 500
+    ) -> tuple[int, Place | None]:
+        """Re-derive a page of events whose lifecycle has changed, soonest alarm first.
+
+        Returns how many were, and where to go on (None: that was the last page).
+        """
+        return self.write(verbs.rederive(replan, editing, most, after))
+
+    def wake_set_aside(self, now_us: Micros) -> None:
+        """Have the events that were set aside looked at again now."""
+        self.write(_done(Statement("wake_set_aside", {"now": now_us})))
 
     # -- upkeep -----------------------------------------------------------------------------------------
 
@@ -278,7 +309,7 @@ class Store(ABC):
     # -- shorthand --------------------------------------------------------------------------------------
 
     def _rows(self, statement: Statement) -> list[EventRow]:
-        return [event_row(columns) for columns in self.read(_rows(statement))]
+        return [readable_row(columns) for columns in self.read(_rows(statement))]
 
     def _entries(self, statement: Statement) -> list[tuple[int, Entry]]:
         return [entry_of(columns) for columns in self.read(_rows(statement))]
@@ -328,6 +359,8 @@ def _changed_lifecycles(wanted: Sequence[tuple[Lifecycle, str]]) -> Verb[list[tu
         outranked = origin == "built-in" and known_origin == "declared"
         if not outranked and (hash_, known_origin) != (lifecycle.hash, origin):
             changed.append((lifecycle, origin))
+            # A built-in one later in the same list finds that one of the user's stands there now.
+            current[lifecycle.name] = (lifecycle.hash, origin)
     return changed
 
 

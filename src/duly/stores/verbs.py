@@ -11,23 +11,40 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
-from duly.errors import DulyError, InvalidInput, UnknownEvent
+from duly.errors import DulyError, StoreBusy, StoreError, StoreFull, StoreStopped, UnknownEvent, WrongState
+from duly.model.event import Hold
 from duly.model.history import Entry, Kind
 from duly.rules.advance import Advanced, Firing, Ledger, advance
-from duly.rules.edit import Edited, Editing, Outcome, consequences, fired_by_hand, redefinition, removal
-from duly.stores.rows import claimed_row, event_columns, event_row, ids_text, marks_text
+from duly.rules.by_hand import fired_by_hand, held, released, removal
+from duly.rules.edit import Edited, Editing, Outcome, consequences, redefinition
+from duly.stores.rows import (
+    claimed_row,
+    entry_of,
+    event_columns,
+    event_row,
+    ids_text,
+    marks_text,
+    readable_row,
+    unreadable_claim,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from duly.model.dates import Micros
-    from duly.model.event import EventRow
+    from duly.model.event import EventRow, Status
     from duly.model.lifecycle import Lifecycle
     from duly.rules.plan import Plan
 
 T = TypeVar("T")
 Rows = list[tuple[Any, ...]]
 
-# An event that raises is looked at again after this long; a cure (a new release) need not be announced.
+NEVER: Final[Micros] = (1 << 63) - 1
+# An event that raises is looked at again after this long, and whenever a node becomes the owner.
 SET_ASIDE_US: Final[Micros] = 60 * 60 * 1_000_000
+
+# What no event is to blame for, whichever was being looked at.
+STORE_TROUBLE: Final = (StoreBusy, StoreFull, StoreStopped, WrongState)
 
 
 class Statement(NamedTuple):
@@ -39,6 +56,8 @@ class Statement(NamedTuple):
 
 
 Verb = Generator[Statement, Rows, T]
+# Asked for inside the transaction, so that its instant is not before that of an edit which came first.
+Circumstances = Callable[[], Editing]
 LifecycleOf = Callable[["EventRow"], "Lifecycle"]
 Replan = Callable[["EventRow"], "Plan"]
 
@@ -65,7 +84,8 @@ class FireRequest:
     """What to fire: up to `most` events of one lane, under these circumstances.
 
     `fresh_from_us` divides the lanes: alarms from it on are fresh, earlier ones are backlog.
-    `strict`: a batch goes no further than the first unclaimed event's alarm.
+    `strict`: one chronology of everything, so that there is one lane only, and a batch goes no further than the
+    first unclaimed event's alarm.
     """
 
     firing: Firing
@@ -76,41 +96,97 @@ class FireRequest:
 
 def fire_due(request: FireRequest, lifecycle_of: LifecycleOf) -> Verb[Fired]:
     """Fire what is due: the fresh lane first, then the backlog, oldest first. The commit is the firing."""
-    now = request.firing.now_us
-    lane = {"now": now, "fresh_from": request.fresh_from_us, "most": request.most}
-    firing = request.firing
-    rows = yield Statement("claim_fresh", lane)
-    if len(rows) < request.most:
-        # One more than will be fired: its alarm is the horizon of a strict batch.
-        most = request.most - len(rows)
-        backlog = yield Statement(
-            "claim_backlog", {"fresh_from": min(request.fresh_from_us, now + 1), "most": most + 1}
-        )
-        if request.strict and len(backlog) > most:
-            firing = firing._replace(horizon=(backlog[most][9], backlog[most][0]))
-        rows = rows + backlog[:most]
-    results: list[tuple[str, Advanced]] = []
-    troubled: dict[str, tuple[EventRow | None, Exception]] = {}
-    for columns in rows:
-        row = None
-        try:
-            row = claimed_row(columns)
-            results.append((row.id, advance(row, lifecycle_of(row), firing)))
-        except Exception as error:  # noqa: BLE001 - whatever an event raises, it alone is set aside (P7)
-            troubled[columns[0]] = (row, error)
-    entries = [entry for _, result in results for entry in result.entries]
-    entries.sort(key=_chronology)
+    rows, firing = yield from _claimed(request)
+    results, troubled = _advanced(rows, lifecycle_of, firing, {})
+    if doubtful := [id_ for id_, result in results if _is_repaired(result.entries)]:
+        # Nearly never: where a status is false, the history says from which one its repair leads on.
+        told = yield from _told_statuses(doubtful)
+        results, troubled = _advanced(rows, lifecycle_of, firing, told)
+    entries = _chronicle(results)
     if results:
-        yield Statement("update_fired", [_fired_columns(id_, result, now) for id_, result in results], many=True)
-    errors = yield from _set_aside(troubled, {columns[0]: columns for columns in rows}, firing)
+        columns = [_fired_columns(id_, result, firing.now_us) for id_, result in results]
+        yield Statement("update_fired", columns, many=True)
+    errors = yield from _set_aside(troubled, firing)
     if entries:
         yield Statement("insert_history", entries, many=True)
     return Fired(entries, errors, len(rows))
 
 
-def _chronology(entry: Entry) -> tuple[Micros, str, int]:
-    """Order by due instant, event, and place in the event's history (which is milestone order)."""
-    return (entry[6] if entry[5] is None else entry[5], entry[0], entry[1])
+def _claimed(request: FireRequest) -> Verb[tuple[Rows, Firing]]:
+    """Claim up to `most` events; return their rows, and how far they may be fired."""
+    firing, most = request.firing, request.most
+    # A strict chronology has one lane only: what is fresh would overtake the backlog.
+    fresh_from = firing.now_us + 1 if request.strict else min(request.fresh_from_us, firing.now_us + 1)
+    rows = yield Statement("claim_fresh", {"now": firing.now_us, "fresh_from": fresh_from, "most": most})
+    most -= len(rows)
+    if most > 0:
+        # One more than will be fired: its alarm is the horizon of a strict batch.
+        backlog = yield Statement("claim_backlog", {"fresh_from": fresh_from, "most": most + 1})
+        if request.strict and len(backlog) > most:
+            firing = firing._replace(horizon=(backlog[most][9], backlog[most][0]))
+        rows = rows + backlog[:most]
+    return rows, firing
+
+
+def _advanced(
+    rows: Rows, lifecycle_of: LifecycleOf, firing: Firing, told: Mapping[str, Status]
+) -> tuple[list[tuple[str, Advanced]], list[tuple[EventRow, str]]]:
+    """Advance each claimed event by itself; return what becomes of them, and those that raised with their errors."""
+    results: list[tuple[str, Advanced]] = []
+    troubled: list[tuple[EventRow, str]] = []
+    for columns in rows:
+        row = None
+        try:
+            row = claimed_row(columns)
+            mine = firing._replace(told=told[row.id]) if row.id in told else firing
+            results.append((row.id, advance(row, lifecycle_of(row), mine)))
+        except STORE_TROUBLE:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever an event raises, it alone is set aside (P7)
+            troubled.append((row or unreadable_claim(columns), error_text(error)))
+    return results, troubled
+
+
+def _is_repaired(entries: Sequence[Entry]) -> bool:
+    return bool(entries) and entries[0].kind == Kind.REPAIRED
+
+
+def _told_statuses(ids: Sequence[str]) -> Verb[dict[str, Status]]:
+    """Return the status that each event's history ends in."""
+    found = yield Statement("history_of_events", {"ids": ids_text(ids)})
+    return {entry.event_id: entry.status for _, entry in map(entry_of, found)}
+
+
+def _chronicle(results: Sequence[tuple[str, Advanced]]) -> list[Entry]:
+    """Return all entries by due instant, event, and place in the event's history (which is milestone order)."""
+    entries = [entry for _, result in results for entry in result.entries]
+    # A repair has no due instant of its own: it is told with the first trigger that fires after it.
+    firsts = {id_: result.entries[:2][-1] for id_, result in results if _is_repaired(result.entries)}
+
+    def place(entry: Entry) -> tuple[Micros, str, int]:
+        due = entry[5] if entry[5] is not None else firsts[entry[0]].due_us
+        return (entry[6] if due is None else due, entry[0], entry[1])
+
+    entries.sort(key=place)
+    return entries
+
+
+def set_aside_next(request: FireRequest, error: Exception) -> Verb[Fired]:
+    """Set aside the one event that comes next, because the store refused to write what its firing brought about.
+
+    What the row says of the end of its history may be what is false; the history itself is asked.
+    """
+    rows, firing = yield from _claimed(replace(request, most=1))
+    troubled: list[tuple[EventRow, str]] = []
+    for columns in rows:
+        row = unreadable_claim(columns)
+        told = yield Statement("history_of_event", {"event_id": row.id})
+        if told:
+            _, last = entry_of(told[-1])
+            row = replace(row, seq=last.seq, hash=last.hash, status=last.status)
+        troubled.append((row, error_text(error)))
+    errors = yield from _set_aside(troubled, firing)
+    return Fired([], errors, len(rows))
 
 
 def _fired_columns(id_: str, result: Advanced, now: Micros) -> tuple[object, ...]:
@@ -118,34 +194,28 @@ def _fired_columns(id_: str, result: Advanced, now: Micros) -> tuple[object, ...
     return (marks_text(marks), status, seq, hash_, next_due, pending, now, id_)
 
 
-def _set_aside(
-    troubled: dict[str, tuple[EventRow | None, Exception]],
-    claimed: dict[str, tuple[Any, ...]],
-    firing: Firing,
-) -> Verb[dict[str, str]]:
-    """Set events that raised aside: their error and a later alarm; an entry only when the error is news."""
-    updates, entries, errors = [], [], {}
-    for id_, (row, error) in troubled.items():
-        said = errors[id_] = error_text(error)
-        columns = claimed[id_]
-        seq, hash_ = columns[7], columns[8]
-        if row is not None and row.error != said:
-            ledger = Ledger(row, firing)
+def _set_aside(troubled: Sequence[tuple[EventRow, str]], firing: Firing) -> Verb[dict[str, str]]:
+    """Set events aside: their error and a later alarm (if they have any); an entry only when the error is news."""
+    updates, entries = [], []
+    for row, said in troubled:
+        ledger = Ledger(row, firing)
+        if row.error != said:
             ledger.write(Kind.SET_ASIDE, row.status, reason=said)
             entries += ledger.entries
-            seq, hash_ = ledger.seq, ledger.hash
-        updates.append((said, firing.now_us + SET_ASIDE_US, seq, hash_, firing.now_us, id_))
+        later = None if row.next_due_us is None else firing.now_us + SET_ASIDE_US
+        updates.append((said, later, ledger.seq, ledger.hash, firing.now_us, row.id))
     if updates:
         yield Statement("update_set_aside", updates, many=True)
     if entries:
         yield Statement("insert_history", entries, many=True)
-    return errors
+    return {row.id: said for row, said in troubled}
 
 
 def error_text(error: BaseException) -> str:
     """Return an error as one line that can be stored and shown."""
     said = str(error).splitlines()[0] if str(error) else ""
-    return said if isinstance(error, DulyError) else f"{type(error).__name__}: {said}"
+    said = said if isinstance(error, DulyError) else f"{type(error).__name__}: {said}"
+    return said.encode(errors="replace").decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,20 +236,24 @@ def put_events(plans: Sequence[Plan], editing: Callable[[Plan], Editing], *, all
     """
     ids = [plan.event.id for plan in plans]
     stored = yield Statement("get_events", {"ids": ids_text(ids)})
-    rows = {columns[0]: event_row(columns) for columns in stored}
+    before = {columns[0]: columns for columns in stored}
     put = Put({}, {}, {}, [])
     changed: dict[str, EventRow] = {}
     for plan in plans:
         id_ = plan.event.id
         try:
-            edited = consequences(rows.get(id_), plan, editing(plan))
+            row = put.rows.get(id_) or (stored_row(before[id_]) if id_ in before else None)
+            edited = consequences(row, plan, editing(plan))
+            if _is_repaired(edited.entries):
+                told = yield from _told_statuses([id_])
+                edited = consequences(row, plan, replace(editing(plan), told=told.get(id_)))
         except DulyError as error:
             if all_or_nothing:
                 raise
             put.refused[id_] = str(error)
             continue
         put.outcomes[id_] = edited.outcome
-        put.rows[id_] = rows[id_] = edited.row
+        put.rows[id_] = edited.row
         if edited.entries:
             changed[id_] = edited.row
             put.entries.extend(edited.entries)
@@ -195,54 +269,98 @@ def write_events(rows: Sequence[EventRow], entries: Sequence[Entry]) -> Verb[Non
         yield Statement("insert_history", entries, many=True)
 
 
-def remove_event(event_id: str, editing: Editing) -> Verb[Edited]:
+def remove_event(event_id: str, editing: Circumstances) -> Verb[Edited]:
     """Turn an event into a tombstone. Raises UnknownEvent."""
     row = yield from existing(event_id)
-    edited = removal(row, editing)
-    yield from write_events([edited.row], edited.entries)
-    return edited
+    return (yield from _write_edited(removal(row, (yield from _told(row, editing)))))
 
 
-def fire_by_hand(event_id: str, milestone: str, lifecycle_of: LifecycleOf, editing: Editing) -> Verb[Edited]:
+def fire_by_hand(event_id: str, milestone: str, lifecycle_of: LifecycleOf, editing: Circumstances) -> Verb[Edited]:
     """Fire a manual milestone. Raises UnknownEvent, InvalidLifecycle, InvalidEvent."""
     row = yield from existing(event_id)
-    edited = fired_by_hand(row, lifecycle_of(row), milestone, editing)
-    yield from write_events([edited.row], edited.entries)
+    lifecycle = lifecycle_of(row)
+    return (yield from _write_edited(fired_by_hand(row, lifecycle, milestone, (yield from _told(row, editing)))))
+
+
+def set_hold(event_id: str, hold: Hold, lifecycle_of: LifecycleOf, editing: Circumstances) -> Verb[Edited]:
+    """Set or lift a hold, leaving all else as it is. Only lifting needs the lifecycle. Raises UnknownEvent."""
+    row = yield from existing(event_id)
+    told = yield from _told(row, editing)
+    edited = released(row, lifecycle_of(row), told) if hold is Hold.ACTIVE else held(row, hold, told)
+    return (yield from _write_edited(edited))
+
+
+def _told(row: EventRow, editing: Circumstances) -> Verb[Editing]:
+    """Return the circumstances, with the status in which the history ends: its next entry leads on from it."""
+    told = yield from _told_statuses([row.id])
+    return replace(editing(), told=told.get(row.id))
+
+
+def _write_edited(edited: Edited) -> Verb[Edited]:
+    if edited.entries:
+        yield from write_events([edited.row], edited.entries)
     return edited
+
+
+def stored_row(columns: tuple[Any, ...]) -> EventRow:
+    """Read a whole event row. Raises StoreError, naming the event, for one that makes no sense."""
+    try:
+        return event_row(columns)
+    except (ValueError, TypeError, AttributeError) as error:
+        msg = f"event '{columns[0]}': its row cannot be read ({error_text(error)}); restore it from a backup"
+        raise StoreError(msg) from error
 
 
 def existing(event_id: str) -> Verb[EventRow]:
     """Return an event's row. Raises UnknownEvent for one that was never put, or was removed."""
     rows = yield Statement("get_events", {"ids": ids_text([event_id])})
-    if not rows or (row := event_row(rows[0])).removed:
+    if not rows or (row := stored_row(rows[0])).removed:
         msg = f"there is no event '{event_id}'"
         raise UnknownEvent(msg)
     return row
 
 
-def rederive(replan: Replan, editing: Editing, most: int) -> Verb[int]:
-    """Re-derive up to `most` events whose lifecycle's definition has changed. Returns how many; 0 is done.
+class Place(NamedTuple):
+    """Where a walk through the events by alarm has got to: the alarm and the id of the last one."""
 
-    An event that the new definition cannot carry is set aside with the reason, and the others go on.
+    alarm: Micros
+    id: str
+
+
+FROM_THE_FIRST: Final = Place(-NEVER, "")
+
+
+def rederive(replan: Replan, editing: Circumstances, most: int, after: Place) -> Verb[tuple[int, Place | None]]:
+    """Re-derive up to `most` events whose lifecycle's definition has changed, soonest alarm first.
+
+    Returns how many, and where to go on; None is the end. An event that the new definition cannot carry is set aside
+    with the reason, and the others go on; it is taken up again by the next walk, or the next definition.
     """
-    stored = yield Statement("list_redefined", {"most": most})
-    rows, entries = [], []
+    where = {"never": NEVER, "after_alarm": after.alarm, "after_id": after.id}
+    stored = yield Statement("list_redefined", {**where, "most": most})
+    edits: list[Edited] = []
+    troubled: list[tuple[EventRow, str]] = []
     for columns in stored:
-        row = event_row(columns)
+        row = None
         try:
-            edited = redefinition(row, replan(row), editing)
-        except InvalidInput as error:
-            ledger = Ledger(row, editing.firing)
-            said = f"its lifecycle '{row.lifecycle}' has changed, and now: {error_text(error)}"
-            ledger.write(Kind.SET_ASIDE, row.status, reason=said)
-            entries += ledger.entries
-            later = editing.now_us + SET_ASIDE_US
-            rows.append(replace(row, error=said, next_due_us=later, seq=ledger.seq, hash=ledger.hash))
-            continue
-        rows.append(edited.row)
-        entries += edited.entries
-    yield from write_events(rows, entries)
-    return len(stored)
+            row = stored_row(columns)
+            plan = replan(row)
+            # Who still plans by the definition that the event follows already leaves it to who knows the new one.
+            if plan.lifecycle.hash != row.lifecycle_hash:
+                edits.append(redefinition(row, plan, editing()))
+        except STORE_TROUBLE:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever an event raises, it alone is set aside (P7)
+            said = f"its lifecycle '{columns[2]}' has changed, and now: {error_text(error)}"
+            # What was told already keeps its alarm: this walk goes by alarms, and would meet it again without end.
+            if columns[14] != said:
+                troubled.append((row or readable_row(columns), said))
+    yield from write_events([edited.row for edited in edits], [e for edited in edits for e in edited.entries])
+    yield from _set_aside(troubled, editing().firing)
+    last = stored[-1] if stored else None
+    return len(edits) + len(troubled), None if last is None else Place(
+        NEVER if last[12] is None else last[12], last[0]
+    )
 
 
 def meta_json(key: str) -> Verb[Any]:

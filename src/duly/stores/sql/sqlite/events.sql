@@ -43,7 +43,7 @@ LIMIT :most;
 SELECT id, name, lifecycle, lifecycle_hash, zone, hold, revision, dates, marks, status, seq, hash, next_due_at,
        pending, error, removed, known_since, updated_at, tzdata, given, data
 FROM event
-WHERE next_due_at IS NOT NULL AND next_due_at <= :until
+WHERE next_due_at IS NOT NULL AND next_due_at <= :until AND error IS NULL
 ORDER BY next_due_at, id
 LIMIT :most;
 
@@ -57,13 +57,19 @@ LIMIT :most;
 
 -- name: list_redefined
 -- Events that still follow an earlier definition of their lifecycle; soonest alarm first, sleepers last.
+-- Asked at every start: the order of the join and the two ranges keep it to the index, however many events there are.
 SELECT e.id, e.name, e.lifecycle, e.lifecycle_hash, e.zone, e.hold, e.revision, e.dates, e.marks, e.status, e.seq,
        e.hash, e.next_due_at, e.pending, e.error, e.removed, e.known_since, e.updated_at, e.tzdata, e.given, e.data
 FROM lifecycle l
-JOIN event e ON e.lifecycle = l.name AND e.lifecycle_hash <> l.hash
-WHERE l.current = 1 AND e.removed = 0 AND e.error IS NULL
-ORDER BY e.next_due_at IS NULL, e.next_due_at, e.id
+CROSS JOIN event e INDEXED BY event_lifecycle ON e.lifecycle = l.name AND (e.lifecycle_hash < l.hash OR e.lifecycle_hash > l.hash)
+WHERE l.current = 1 AND e.removed = 0 AND (coalesce(e.next_due_at, :never), e.id) > (:after_alarm, :after_id)
+ORDER BY coalesce(e.next_due_at, :never), e.id
 LIMIT :most;
+
+-- name: wake_set_aside
+-- A new owner may know what the last one did not: those that were set aside get another chance now.
+UPDATE event SET next_due_at = :now
+WHERE error IS NOT NULL AND removed = 0 AND hold = 'active';
 
 -- name: upsert_event
 INSERT INTO event (id, name, lifecycle, lifecycle_hash, zone, hold, revision, dates, marks, status, seq, hash,

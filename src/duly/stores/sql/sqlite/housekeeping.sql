@@ -16,20 +16,22 @@ VALUES (:hash, :name, :definition, :origin, 1, :now)
 ON CONFLICT (hash) DO UPDATE SET current = 1, origin = excluded.origin, declared_at = excluded.declared_at;
 
 -- name: upsert_node
-INSERT INTO node (id, host, pid, started_at, seen_at, stopped_at) VALUES (:id, :host, :pid, :now, :now, NULL)
-ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at, stopped_at = NULL;
+INSERT INTO node (id, owner, host, pid, started_at, seen_at, stopped_at)
+VALUES (:id, :owner, :host, :pid, :now, :now, NULL)
+ON CONFLICT (id) DO UPDATE SET owner = excluded.owner, seen_at = excluded.seen_at, stopped_at = NULL;
 
 -- name: stop_node
 UPDATE node SET seen_at = :now, stopped_at = :now WHERE id = :id;
 
 -- name: list_nodes
-SELECT id, host, pid, started_at, seen_at, stopped_at FROM node ORDER BY seen_at DESC LIMIT :most;
+SELECT id, host, pid, started_at, seen_at, stopped_at, owner FROM node ORDER BY seen_at DESC LIMIT :most;
 
 -- name: prune_nodes
 DELETE FROM node WHERE seen_at < :before;
 
 -- name: last_seen
-SELECT max(seen_at) FROM node WHERE id <> :id;
+-- Of owners only: while nobody but standbys is alive, nothing fires.
+SELECT max(seen_at) FROM node WHERE owner = 1;
 
 -- name: unfinished_outage
 SELECT id, began_at, ended_at, node, finished_at, detected, successful, failed, outside_window

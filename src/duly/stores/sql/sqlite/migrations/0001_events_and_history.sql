@@ -79,6 +79,7 @@ CREATE INDEX history_outage ON history (outage) WHERE outage IS NOT NULL;
 
 CREATE TABLE node (
     id         TEXT PRIMARY KEY,
+    owner      INTEGER NOT NULL,
     host       TEXT NOT NULL,
     pid        INTEGER NOT NULL,
     started_at INTEGER NOT NULL,
