@@ -33,6 +33,11 @@ class Clock(Protocol):
         """Wait for that long, or until `nudge` is set, whichever comes first."""
 
 
+def pause(micros: Micros) -> None:
+    """Hold the calling thread up for that long of real time. For threads that wait for another process."""
+    time.sleep(micros / SECOND)
+
+
 class SystemClock:
     """The host's clocks."""
 

@@ -36,12 +36,19 @@ T = TypeVar("T")
 FULL: Final = os.environ.get("DULY_TORTURE") == "full"
 NODES: Final = ("n1", "n2", "n3")
 IDS: Final = ("a", "b", "c")
+LAST_MINUTE: Final = 25  # few, so that instants coincide and lie beside each other
 PAIRS: Final = (
     ("registration_open", "registration_close"),
     ("event_start", "event_end"),
     ("certificate_start", "certificate_end"),
 )
 Dates = dict[str, Micros]
+
+
+# Whether the process dies in its next write, and if so after how many statements; None is after the commit.
+Fate = tuple[bool, int | None]
+LIVES: Final[Fate] = (False, None)
+fates = st.one_of(st.just(LIVES), st.just(LIVES), st.tuples(st.just(True), st.one_of(st.none(), st.integers(0, 4))))
 
 
 class Crash(BaseException):
@@ -94,10 +101,10 @@ def dates(draw: st.DrawFn) -> Dates:
     """Return minutes from T0 for some milestones, in order along each track, often at equal instants."""
     found: Dates = {}
     for pair in PAIRS:
-        places = sorted(draw(st.lists(st.integers(-30, 120), min_size=2, max_size=2)))
+        places = sorted(draw(st.lists(st.integers(-5, LAST_MINUTE), min_size=2, max_size=2)))
         found |= {name: place for name, place in zip(pair, places, strict=True) if draw(st.booleans())}
     # Without a beginning of their own, certificates begin at the end of the event: which must not be after their end.
-    if found.get("certificate_end", 120) < found.get("certificate_start", found.get("event_end", -30)):
+    if found.get("certificate_end", LAST_MINUTE) < found.get("certificate_start", found.get("event_end", -5)):
         del found["certificate_end"]
     return found
 
@@ -105,8 +112,8 @@ def dates(draw: st.DrawFn) -> Dates:
 class Lives(RuleBasedStateMachine):
     """Three events, three nodes, one store."""
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(given_=st.lists(dates(), min_size=len(IDS), max_size=len(IDS)))
+    def begin(self, given_: list[Dates]) -> None:
         self.clock = ManualClock(T0)
         self.latest = T0
         self.store = MortalStore()
@@ -117,6 +124,8 @@ class Lives(RuleBasedStateMachine):
         self.nodes: dict[str, FiringStep] = {}
         for node in NODES:
             self._start(node)
+        for id_, each in zip(IDS, given_, strict=True):
+            self.put(id_, each, ever=True, name="")
 
     def _start(self, node: str) -> None:
         self.nodes[node] = FiringStep(
@@ -131,12 +140,12 @@ class Lives(RuleBasedStateMachine):
 
     # -- edits ------------------------------------------------------------------------------------------
 
-    @rule(id_=st.sampled_from(IDS), given_=dates(), ever=st.booleans(), name=st.sampled_from(("", "new")))
-    def put(self, id_: str, given_: Dates, ever: bool, name: str) -> None:
+    @rule(id_=st.sampled_from(IDS), given_=dates(), ever=st.booleans(), name=st.sampled_from(("", "new")), fate=fates)
+    def put(self, id_: str, given_: Dates, ever: bool, name: str, fate: Fate = LIVES) -> None:
         due = {milestone: T0 + minutes * MINUTE for milestone, minutes in given_.items()}
         hold = self.known[id_].hold if id_ in self.known else Hold.ACTIVE
         event = self._event(id_, due, hold, name)
-        self._edit(lambda: self.agenda.put(event, known_for=None if ever else timedelta(0)))
+        self._edit(lambda: self.agenda.put(event, known_for=None if ever else timedelta(0)), fate)
         self.known[id_] = Known(self._with_defaults(due), hold)
         # Whoever got no answer asks again: the same again changes nothing.
         before = len(self._history(id_))
@@ -152,28 +161,38 @@ class Lives(RuleBasedStateMachine):
             return {"certificate_start": due["event_end"], **due}
         return due
 
+    @rule(id_=st.sampled_from(IDS), milestone=st.integers(0, 5), minutes=st.integers(-5, LAST_MINUTE), fate=fates)
+    def move_one(self, id_: str, milestone: int, minutes: int, fate: Fate) -> None:
+        """Give one milestone another date, and leave the others as they are."""
+        pair, side = PAIRS[milestone // 2], milestone % 2
+        due, moved = self.known[id_].dates, T0 + minutes * MINUTE
+        other = due.get(pair[1 - side])
+        if other is None or (moved <= other) == (side == 0):
+            whole = {**due, pair[side]: moved}
+            if "certificate_start" not in due and "certificate_end" in whole:
+                del whole["certificate_end"]
+            self.put(id_, {n: (at - T0) // MINUTE for n, at in whole.items()}, ever=False, name="", fate=fate)
+
     @precondition(lambda self: self.known)
-    @rule(data=st.data(), hold=st.sampled_from(list(Hold)))
-    def set_hold(self, data: st.DataObject, hold: Hold) -> None:
+    @rule(data=st.data(), hold=st.sampled_from((Hold.ACTIVE, Hold.ACTIVE, Hold.CANCELLED)), fate=fates)
+    def set_hold(self, data: st.DataObject, hold: Hold, fate: Fate) -> None:
         id_ = data.draw(st.sampled_from(sorted(self.known)))
         known = self.known[id_]
         if known.removed:
-            self.store.dies = False
             with pytest.raises(UnknownEvent):
                 self.agenda.set_hold(id_, hold)
             return
-        self._edit(lambda: self.agenda.set_hold(id_, hold))
+        self._edit(lambda: self.agenda.set_hold(id_, hold), fate)
         known.hold = hold
 
     @precondition(lambda self: self.known)
-    @rule(data=st.data())
-    def remove(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), fate=fates)
+    def remove(self, data: st.DataObject, fate: Fate) -> None:
         id_ = data.draw(st.sampled_from(sorted(self.known)))
         known = self.known[id_]
         if not known.removed:
-            self._edit(lambda: self.agenda.remove(id_), repeatable=False)
+            self._edit(lambda: self.agenda.remove(id_), fate, repeatable=False)
             known.removed, known.dates = True, {}
-        self.store.dies = False
         with pytest.raises(UnknownEvent):
             self.agenda.remove(id_)
 
@@ -183,51 +202,56 @@ class Lives(RuleBasedStateMachine):
         id_ = data.draw(st.sampled_from(sorted(id_ for id_, known in self.known.items() if not known.removed)))
         revision = self.store.get_event(id_).revision + 1
         before = self._history(id_)
-        self.store.dies = False
         with pytest.raises(RevisionConflict):
             self.agenda.put(replace(self._event(id_, {}, Hold.ACTIVE), revision=revision))
         assert self._history(id_) == before
 
     # -- time and firing --------------------------------------------------------------------------------
 
-    @rule(minutes=st.integers(0, 40), more=st.sampled_from((0, 0, 1, SECOND)))
-    def let_time_pass(self, minutes: int, more: Micros) -> None:
-        self.clock.advance(minutes * MINUTE + more)
+    @rule(
+        minutes=st.integers(0, 6),
+        more=st.sampled_from((0, 0, 0, -1, 1, SECOND)),
+        node=st.sampled_from((None, *NODES)),
+        fate=fates,
+    )
+    def let_time_pass(self, minutes: int, more: Micros, node: str | None, fate: Fate) -> None:
+        """Time passes; perhaps somebody is there to fire."""
+        self.clock.advance(max(0, minutes * MINUTE + more))
         self.latest = max(self.latest, self.clock.now())
         self.quiet = False
+        if node is not None:
+            self.fire_all(node, fate)
 
-    @rule(minutes=st.integers(1, 60))
+    @rule(minutes=st.integers(1, 8))
     def step_back(self, minutes: int) -> None:
         self.clock.set(self.clock.now() - minutes * MINUTE)
         self.quiet = False  # what has fired stays fired, though its date is now to come
 
-    @rule(node=st.sampled_from(NODES))
-    def fire_a_batch(self, node: str) -> None:
-        self._fire(lambda: asyncio.run(self.nodes[node].fire_batch()))
+    @rule(node=st.sampled_from(NODES), fate=fates)
+    def fire_a_batch(self, node: str, fate: Fate) -> None:
+        self.quiet = False
+        self._fire(lambda: asyncio.run(self.nodes[node].fire_batch()), fate)
 
-    @rule(node=st.sampled_from(NODES))
-    def fire_all(self, node: str) -> None:
-        if self._fire(lambda: asyncio.run(self.nodes[node].run_once())):
+    @rule(node=st.sampled_from(NODES), fate=fates)
+    def fire_all(self, node: str, fate: Fate) -> None:
+        if self._fire(lambda: asyncio.run(self.nodes[node].run_once()), fate):
             self.quiet = self.clock.now() >= self.latest
 
-    @rule(node=st.sampled_from(NODES), silence=st.sampled_from((None, SECOND, 3600 * SECOND)))
-    def restart(self, node: str, silence: Micros | None) -> None:
+    @rule(node=st.sampled_from(NODES), silence=st.sampled_from((None, SECOND, 3600 * SECOND)), fate=fates)
+    def restart(self, node: str, silence: Micros | None, fate: Fate) -> None:
         """The node comes back after a silence, and recovers."""
         self._start(node)
         recovery = Recovery(firing=self.nodes[node], window=timedelta(hours=24))
         since = None if silence is None else self.clock.now() - silence
-        if self._fire(lambda: asyncio.run(recovery.run(since, starting=True))):
+        if self._fire(lambda: asyncio.run(recovery.run(since, starting=True)), fate):
             self.quiet = self.clock.now() >= self.latest
             assert all(outage.finished_us is not None for outage in self.store.outages())
 
     # -- dying ------------------------------------------------------------------------------------------
 
-    @rule(statements=st.one_of(st.none(), st.integers(0, 4)))
-    def die_in_the_next_write(self, statements: int | None) -> None:
-        self.store.dies, self.store.after_statements = True, statements
-
-    def _edit(self, edit: Callable[[], Any], *, repeatable: bool = True) -> None:
+    def _edit(self, edit: Callable[[], Any], fate: Fate, *, repeatable: bool = True) -> None:
         """Make an edit; whoever gets no answer repeats it, where that is safe, or looks."""
+        self.store.dies, self.store.after_statements = fate
         self.quiet = False
         before = len(self._all())
         try:
@@ -238,9 +262,10 @@ class Lives(RuleBasedStateMachine):
         finally:
             self.store.dies = False
 
-    def _fire(self, fire: Callable[[], Any]) -> bool:
+    def _fire(self, fire: Callable[[], Any], fate: Fate) -> bool:
         """Fire, hold that only what is known fires, and with its date; return False if the process died of it."""
         before = len(self._all())
+        self.store.dies, self.store.after_statements = fate
         try:
             fire()
         except Crash:
@@ -280,7 +305,7 @@ class Lives(RuleBasedStateMachine):
 
 LivesTest = Lives.TestCase
 LivesTest.settings = settings(
-    max_examples=1000 if FULL else 100,
+    max_examples=1500 if FULL else 150,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import pytest
-import tzdata  # type: ignore[import-untyped]
+import tzdata
 import whenever
 
 from duly.errors import InvalidZone

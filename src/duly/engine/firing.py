@@ -9,6 +9,7 @@ from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+from duly.model.history import Cause
 from duly.rules.advance import Firing
 from duly.stores.store import LAST
 from duly.stores.verbs import Fired, FireRequest
@@ -28,12 +29,11 @@ Listener = Callable[[Sequence["Entry"]], None]
 
 @dataclass(slots=True)
 class FiringTotals:
-    """What has been fired since the start. `lateness_most_us` is of triggers fired on schedule."""
+    """What has been fired since the start."""
 
     fired: int = 0
     caught_up: int = 0
     set_aside: int = 0
-    lateness_most_us: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -108,7 +108,4 @@ class FiringStep:
         self.totals.set_aside += len(fired.set_aside)
         for entry in fired.transitions:
             self.totals.fired += 1
-            if entry.cause == "caught_up":
-                self.totals.caught_up += 1
-            elif entry.due_us is not None:
-                self.totals.lateness_most_us = max(self.totals.lateness_most_us, entry.at_us - entry.due_us)
+            self.totals.caught_up += entry.cause == Cause.CAUGHT_UP

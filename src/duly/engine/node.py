@@ -75,3 +75,7 @@ class Node:
             for task in late:
                 task.cancel()
             await asyncio.gather(*left, return_exceptions=True)
+        for task in self._tasks:
+            if task.done() and not task.cancelled():
+                # Looked at, so that asyncio does not complain of an error that the loop has told already.
+                task.exception()

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any, Final, Never, TypeVar
 import apsw
 from typing_extensions import override
 
-from duly.errors import StoreBusy, StoreError, StoreFull, StoreRefused, StoreRejected, StoreStopped, WrongState
+from duly.clock import SystemClock, pause
+from duly.errors import StoreRefused, StoreStopped, WrongState
 from duly.stores.files import check_path
 from duly.stores.ownership import OwnerLock
+from duly.stores.sqlite_errors import explain, is_fatal, refuse_to_open
 from duly.stores.statements import migrations, statements
 from duly.stores.store import Store
 
@@ -29,6 +31,7 @@ T = TypeVar("T")
 DIALECT: Final = "sqlite"
 APPLICATION_ID: Final = 0x44554C59  # "DULY": tells our files from those of other applications
 BUSY_MS: Final = 5_000
+OPENING_PAUSE_US: Final = 20_000
 READERS_KEPT: Final = 4
 WAL_KEPT_BYTES: Final = 16 * 1024 * 1024
 MEMORY: Final = ":memory:"
@@ -80,18 +83,33 @@ class SqliteStore(Store):
             target = str(self._real)
         self._forked, self._stopped, self._flushed = False, None, None
         try:
-            writer = self._connect(target)
-            self._writer = writer
-            self._migrate(writer)
+            self._writer = self._patiently_migrated(target)
         except apsw.Error as error:
-            self.close()
-            self._refuse(error)
-        except StoreError:
-            self.close()
-            raise
+            refuse_to_open(self._label, error)
         if self._path is not None:
             self._inode = Path(target).stat()
             self._lock = OwnerLock(Path(target + ".lock"))
+
+    def _patiently_migrated(self, target: str) -> apsw.Connection:
+        """Connect and migrate. Where several processes start at once, SQLite does not always wait by itself."""
+        clock = SystemClock()
+        until = clock.since_boot() + BUSY_MS * 1000
+        while True:
+            try:
+                return self._migrated(target)
+            except apsw.BusyError:
+                if clock.since_boot() > until:
+                    raise
+            pause(OPENING_PAUSE_US)
+
+    def _migrated(self, target: str) -> apsw.Connection:
+        connection = self._connect(target)
+        try:
+            self._migrate(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def _connect(self, target: str) -> apsw.Connection:
         connection = apsw.Connection(target, vfs=self._vfs, statementcachesize=64)
@@ -151,22 +169,6 @@ class SqliteStore(Store):
                 connection.pragma("application_id", APPLICATION_ID)
                 connection.pragma("user_version", migration.version)
             connection.execute("COMMIT")
-
-    def _refuse(self, error: apsw.Error) -> Never:
-        said = {
-            apsw.NotADBError: "it is not a SQLite database (or it is encrypted)",
-            apsw.CorruptError: "it is damaged; restore it from a backup",
-            apsw.CantOpenError: "it cannot be opened",
-            apsw.ReadOnlyError: "it cannot be written to",
-            apsw.BusyError: "another program holds it locked",
-            apsw.FullError: "there is no room on its disk",
-        }.get(type(error), str(error))
-        kinds = {apsw.BusyError: StoreBusy, apsw.FullError: StoreFull}
-        if _is_short_of_room(error):
-            said, error = "there is no room on its disk", apsw.FullError(str(error))
-        kind: type[StoreError] = kinds.get(type(error), StoreRefused)
-        msg = f"store {self._label}: {said}"
-        raise kind(msg) from error
 
     @override
     def close(self) -> None:
@@ -337,20 +339,9 @@ class SqliteStore(Store):
 
     def _explain(self, error: BaseException) -> None:
         """Turn SQLite's errors into ours: what can be tried again, and what ends all writing."""
-        if isinstance(error, apsw.FullError) or _is_short_of_room(error):
-            msg = f"store {self._label}: no room on its disk; nothing was written; make room, no restart is needed"
-            raise StoreFull(msg) from error
-        if isinstance(error, apsw.BusyError):
-            msg = f"store {self._label}: another process held the write lock for over {BUSY_MS / 1000:g} s"
-            raise StoreBusy(msg) from error
-        if isinstance(error, (apsw.IOError, apsw.CorruptError, apsw.NotADBError, apsw.ReadOnlyError)):
+        if is_fatal(error):
             self._stop(f"SQLite reported: {error}")
-        if isinstance(error, (apsw.ConstraintError, apsw.MismatchError, apsw.TooBigError, OverflowError)):
-            msg = f"store {self._label}: SQLite refuses that ({error}); nothing was written"
-            raise StoreRejected(msg) from error
-        if isinstance(error, apsw.Error):
-            msg = f"store {self._label}: SQLite reported: {error}; nothing was written"
-            raise StoreError(msg) from error
+        explain(self._label, error, waited_seconds=BUSY_MS / 1000)
 
     def _orphan(self) -> None:
         """Let go, in a forked child, of what belongs to the parent (see `_ORPHANS`)."""
@@ -361,11 +352,6 @@ class SqliteStore(Store):
         _ORPHANS.extend((self._writer, *self._idle))
         self._writer, self._idle = None, []
         self._write_lock = threading.RLock()
-
-
-def _is_short_of_room(error: BaseException) -> bool:
-    """Tell a full disk from a broken one where SQLite calls both an I/O error: its shared memory cannot grow."""
-    return getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE
 
 
 def _file_key(found: os.stat_result) -> tuple[int, int]:
