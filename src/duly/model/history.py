@@ -134,11 +134,6 @@ def iso(at: datetime) -> str:
     return at.isoformat().replace("+00:00", "Z")
 
 
-def sealed(previous: bytes, entry: Entry) -> Entry:
-    """Return the entry with its hash, chained to the hash of the one before."""
-    return entry._replace(hash=link(previous, entry))
-
-
 def link(previous: bytes, entry: Entry) -> bytes:
     """Return the hash that an entry must carry after one with the hash `previous`.
 

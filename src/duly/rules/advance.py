@@ -52,10 +52,7 @@ def advance(event: EventRow, lifecycle: Lifecycle, firing: Firing) -> Advanced:
     """
     pending = triggers_to_come(event, lifecycle)
     due = [trigger for trigger in pending if _is_due(trigger, firing)]
-    tracks = TrackStates(lifecycle.shape(tuple(event.dates)))
-    for name, mark in event.marks.items():
-        if mark[1] is not None and name in event.dates:
-            tracks.apply(name, event.dates[name])
+    tracks = TrackStates.as_fired(event, lifecycle)
     ledger = Ledger(event, firing)
     ledger.verify(announced_status(event, lifecycle) if not due else tracks.status)
     marks = dict(event.marks)

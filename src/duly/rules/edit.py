@@ -299,10 +299,7 @@ def fire_passed(
         causes.pop()
     if not causes:
         return row
-    tracks = TrackStates(lifecycle.shape(tuple(row.dates)))
-    for name, mark in row.marks.items():
-        if mark[1] is not None and name in row.dates:
-            tracks.apply(name, row.dates[name])
+    tracks = TrackStates.as_fired(row, lifecycle)
     marks = dict(row.marks)
     for trigger, cause in zip(passed, causes, strict=False):
         tracks.apply(trigger.milestone, trigger.due_us)

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 from duly.model.event import Hold, Status, Trigger, held_status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from duly.model.dates import Micros
     from duly.model.event import EventRow
     from duly.model.lifecycle import Lifecycle
@@ -30,6 +28,24 @@ class TrackStates:
         self.states = list(shape.before)
         self._latest: list[tuple[Micros, int]] = [(-(1 << 63), -1)] * len(self.states)
 
+    @classmethod
+    def as_fired(cls, event: EventRow, lifecycle: Lifecycle) -> TrackStates:
+        """Return the states that an event's fired milestones amount to."""
+        tracks = cls(lifecycle.shape(tuple(event.dates)))
+        for name, mark in event.marks.items():
+            if mark[1] is not None and name in event.dates:
+                tracks.apply(name, event.dates[name])
+        return tracks
+
+    @classmethod
+    def as_due(cls, event: EventRow, lifecycle: Lifecycle, instant: Micros) -> TrackStates:
+        """Return the states that an event's dates amount to at an instant, whatever has fired."""
+        tracks = cls(lifecycle.shape(tuple(event.dates)))
+        for name, due in event.dates.items():
+            if due <= instant:
+                tracks.apply(name, due)
+        return tracks
+
     def apply(self, milestone: str, due_us: Micros) -> None:
         """Let one milestone happen."""
         order, track, state = self._shape.steps[milestone]
@@ -50,31 +66,20 @@ def status_at(event: EventRow, lifecycle: Lifecycle, instant: Micros) -> Status:
     """
     if event.hold != Hold.ACTIVE:
         return held_status(event.hold)
-    return _fold(event, lifecycle, (name for name, due in event.dates.items() if due <= instant))
+    return TrackStates.as_due(event, lifecycle, instant).status
 
 
 def announced_status(event: EventRow, lifecycle: Lifecycle) -> Status:
     """Return the status that the fired transitions amount to: what the row must say between two firings."""
     if event.hold != Hold.ACTIVE:
         return held_status(event.hold)
-    fired = (name for name, mark in event.marks.items() if mark[1] is not None and name in event.dates)
-    return _fold(event, lifecycle, fired)
+    return TrackStates.as_fired(event, lifecycle).status
 
 
 def track_states_at(event: EventRow, lifecycle: Lifecycle, instant: Micros) -> dict[str, str]:
     """Return the state of each track at an instant, by the track's name."""
-    tracks = TrackStates(lifecycle.shape(tuple(event.dates)))
-    for name, due in event.dates.items():
-        if due <= instant:
-            tracks.apply(name, due)
-    return dict(zip((track.name for track in lifecycle.tracks), tracks.states, strict=True))
-
-
-def _fold(event: EventRow, lifecycle: Lifecycle, names: Iterable[str]) -> Status:
-    tracks = TrackStates(lifecycle.shape(tuple(event.dates)))
-    for name in names:
-        tracks.apply(name, event.dates[name])
-    return tracks.status
+    states = TrackStates.as_due(event, lifecycle, instant).states
+    return dict(zip((track.name for track in lifecycle.tracks), states, strict=True))
 
 
 def triggers_to_come(event: EventRow, lifecycle: Lifecycle) -> list[Trigger]:
