@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import threading
@@ -141,6 +142,24 @@ def test_calls_that_meet_a_stop_end_one_way_or_the_other_and_never_hang() -> Non
                 error = each.exception(10)
                 assert error is None or isinstance(error, WrongState)
         scheduler.stop()
+
+
+def test_a_call_that_outlasts_the_stop_still_gets_its_answer() -> None:
+    begun = threading.Event()
+
+    async def slow() -> str:
+        begun.set()
+        done = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_later(0.3, done.set_result, "answered")
+        return str(await done)
+
+    scheduler = scheduler_on()
+    scheduler.start()
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(scheduler._run, slow())
+        assert begun.wait(10)
+        scheduler.stop()
+        assert call.result(10) == "answered"
 
 
 def test_calling_it_from_its_own_thread_is_refused_instead_of_hanging() -> None:

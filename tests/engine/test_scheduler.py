@@ -254,6 +254,8 @@ def test_a_loop_that_ended_without_a_stop_can_be_cleaned_up_after() -> None:
         await scheduler.start()
 
     asyncio.run(forget())
+    # Nobody fires any more, but what is put is kept all the same.
+    assert asyncio.run(scheduler.put(TWO)).outcomes == {"w1": "created"}
     asyncio.run(scheduler.stop())
     assert not scheduler.is_running
 
@@ -353,10 +355,34 @@ async def test_a_stop_that_is_cancelled_can_be_repeated() -> None:
     await asyncio.wait([stopping], timeout=0.05)
     stopping.cancel()
     await asyncio.wait([stopping])
+    with pytest.raises(WrongState, match="started already"):
+        await scheduler.start()
     store.gate.set()
     await scheduler.stop()
     assert store.closings == 1
     assert not scheduler.is_running
+
+
+@in_a_loop
+async def test_a_stop_gives_what_is_under_way_its_time_and_then_waits_for_its_transaction_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("duly.engine.node.STOP_WITHIN", 0.05)
+    store = Gate()
+    store.gate.set()
+    scheduler = scheduler_on(store)
+    await scheduler.start()
+    waiting = asyncio.create_task(scheduler.run_forever())
+    store.gate.clear()
+    store.reached.clear()
+    await scheduler.put(event("w2", event_start=T0 - 1, event_end=T0 + DAY), known_for=None)
+    await reached(store)
+    asyncio.get_running_loop().call_later(0.2, store.gate.set)
+    await scheduler.stop()
+    await waiting  # it was stopped, however late: no error
+    assert store.gate.is_set()
+    assert [entry.kind for entry in store.history("w2")] == ["created", "fired"]
+    assert store.closings == 1
 
 
 # -- run_forever --------------------------------------------------------------------------------------------
@@ -446,6 +472,7 @@ async def test_bad_input_92_a_put_from_another_thread_and_loop_is_written_and_no
             fired.set()
 
         scheduler.on_commit(hear)
+        await scheduler.settled()  # by now it naps
         late = event("w1", event_start=T0 - SECOND, event_end=T0 + HOUR)
         result = await asyncio.to_thread(in_another_thread, scheduler.put(late, known_for=None))
         assert isinstance(result, PutResult)

@@ -18,7 +18,7 @@ from tests.builders import DAY, HOUR, SECOND, event
 from tests.engine.stage import in_a_loop
 from tests.torture.nodes import CLOCK, ROOT, Nodes, agenda_on, entries_in, judged, nodes_on
 
-MISFIRES = 100_000 if os.environ.get("DULY_TORTURE") == "full" else 30_000
+MISFIRES = 102_000 if os.environ.get("DULY_TORTURE") == "full" else 30_000
 LATENESS_MOST = 250_000
 MILESTONES = (
     "registration_open",
@@ -125,7 +125,7 @@ def test_scenario_28_triggers_that_fall_due_during_a_large_recovery_do_not_wait_
     async def recovery(store: Path) -> None:
         scheduler = Scheduler(f"sqlite:///{store}")
         await scheduler.put(backlog(MISFIRES, CLOCK.now()), known_for=None)
-        soon = CLOCK.now() + SECOND // 10
+        soon = CLOCK.now() + SECOND // 5
         await scheduler.put(
             [event(f"fresh{n}", event_start=soon + n * 30_000, event_end=soon + DAY) for n in range(10)]
         )
@@ -147,7 +147,10 @@ def test_scenario_28_triggers_that_fall_due_during_a_large_recovery_do_not_wait_
         assert judged(store, quiet=True) == []
         # The events of a backlog are taken by their alarms, and within a batch all goes by the instant.
         assert_chronological(old)
-        return max(lateness(fired[place]) for place in fresh)
+        worst = max(lateness(fired[place]) for place in fresh)
+        among = sum(place < len(old) for place in fresh)
+        print(f"{MISFIRES} misfires; {among} of 10 fell into the recovery; the latest was {worst} µs late")  # noqa: T201
+        return worst
 
     best_of(3, measured, most=LATENESS_MOST)
 

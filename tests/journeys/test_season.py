@@ -20,7 +20,7 @@ from duly.model.history import Entry
 from duly.rules.status import status_at
 from duly.sources.loading import load_events
 from duly.stores.store import Store
-from tests.builders import DAY, HOUR, MINUTE, SECOND, at
+from tests.builders import DAY, HOUR, SECOND, at
 from tests.engine.stage import KeptStore, Stage, assert_store_sound
 
 ROOT: Final = Path(__file__).parents[2]
@@ -79,7 +79,7 @@ async def with_breaks(
         await scheduler.stop()
         if dice.random() < 0.3:
             scheduler = Scheduler(store, lifecycles=lifecycles, clock=clock)  # another process
-        away = dice.choice([SECOND, MINUTE, HOUR, DAY, 10 * DAY, 30 * DAY])
+        away = dice.choice([SECOND, HOUR, DAY, 30 * DAY, 60 * DAY])
         clock.advance(min(dice.randrange(away), max(0, END - clock.now())))
     await scheduler.start()
     await scheduler.stop()
@@ -128,5 +128,5 @@ def test_the_season_comes_to_the_same_whether_somebody_was_always_there_or_not()
     print(f"{len(events)} events, {fired} transitions, {dict(causes)}, {dict(done)}")  # noqa: T201
     assert fired > 15_000
     # A season without breaks, or with nothing but breaks, would show nothing.
-    assert min(causes["caught_up"], causes["scheduled"]) > fired // 20
+    assert min(causes["caught_up"], causes["scheduled"]) > 300
     assert done["starts"] > 50

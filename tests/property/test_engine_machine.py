@@ -305,7 +305,7 @@ class Lives(RuleBasedStateMachine):
 
 LivesTest = Lives.TestCase
 LivesTest.settings = settings(
-    max_examples=1500 if FULL else 250,
+    max_examples=1500 if FULL else 200,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
