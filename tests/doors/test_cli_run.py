@@ -145,6 +145,7 @@ def test_bad_input_82_ctrl_c_twice_ends_it_at_once(terminal: Terminal, processes
     scheduler.wait_for("to come from")
     # Somebody holds the write lock, so that it cannot write down its end: it waits, and says so.
     connection = apsw.Connection(str(terminal.folder / "duly.db"))
+    connection.set_busy_timeout(5000)  # the scheduler may be writing its heartbeat just now
     connection.execute("BEGIN IMMEDIATE")
     scheduler.signal(signal.SIGINT)
     assert "Ctrl-C once more ends it at once" in scheduler.wait_for("stopping")
