@@ -119,7 +119,7 @@ class Store(ABC):
 
     def next_due_us(self) -> Micros | None:
         """Return the alarm of the whole store: when it must next be looked at, None for never."""
-        return self.read(_single("next_due_at"))  # type: ignore[no-any-return]  # one integer column or NULL
+        return self.read(_number(Statement("next_due_at")))
 
     # -- events -----------------------------------------------------------------------------------------
 
@@ -163,7 +163,7 @@ class Store(ABC):
 
     def count_overdue(self, now_us: Micros) -> int:
         """Return how many events await a firing. Answered by the index alone."""
-        return self.read(_rows(Statement("count_overdue", {"now": now_us})))[0][0]  # type: ignore[no-any-return]
+        return self.read(_number(Statement("count_overdue", {"now": now_us}))) or 0
 
     def counts(self, now_us: Micros) -> Counts:
         """Return how much there is, in one consistent read."""
@@ -215,8 +215,7 @@ class Store(ABC):
 
     def last_alive_us(self) -> Micros | None:
         """Return the last heartbeat of any node that was firing. None: there never was one."""
-        rows = self.read(_rows(Statement("last_seen")))
-        return rows[0][0]  # type: ignore[no-any-return]  # one integer column or NULL
+        return self.read(_number(Statement("last_seen")))
 
     def begin_outage(self, began_us: Micros | None, ended_us: Micros, node: str) -> Outage:
         """Record that an outage has ended now. One whose recovery was itself cut off is gone on with."""
@@ -323,8 +322,10 @@ def _done(statement: Statement) -> Verb[None]:
     yield statement
 
 
-def _single(name: str) -> Verb[Any]:
-    return (yield Statement(name))[0][0]
+def _number(statement: Statement) -> Verb[int | None]:
+    """Return the first column of the only row: an integer or NULL."""
+    found: int | None = (yield statement)[0][0]
+    return found
 
 
 def _counts(now_us: Micros) -> Verb[Counts]:
