@@ -19,7 +19,7 @@ from duly.rules.plan import Plan, plan
 from duly.rules.status import triggers_to_come
 from duly.rules.validate import passed_at_creation
 from duly.rules.view import EventView
-from duly.stores.verbs import FROM_THE_FIRST
+from duly.stores.redefining import FROM_THE_FIRST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from duly.model.lifecycle import Lifecycle
     from duly.stores.audit import AuditPage
     from duly.stores.store import Counts, Store
-    from duly.stores.verbs import Place
+    from duly.stores.redefining import Place
 
 PUT_BATCH: Final = 1000
 MICROSECOND: Final = timedelta(microseconds=1)

@@ -9,10 +9,13 @@
     │   ├── InvalidLifecycle               a lifecycle that contradicts itself
     │   ├── InvalidEvent                   an event whose parts do not fit together
     │   ├── InvalidSource                  a file or mapping that cannot be read
-    │   └── InvalidSetting                 a setting, flag or environment variable
+    │   ├── InvalidSetting                 a setting, flag or environment variable
+    │   └── InvalidEndpoint                a webhook's URL, secret, header or network
     ├── NotFound (also a LookupError)
     │   ├── UnknownEvent
-    │   └── UnknownLifecycle
+    │   ├── UnknownLifecycle
+    │   ├── UnknownSubscriber
+    │   └── UnknownDelivery
     ├── Conflict                           the thing has changed since it was read
     │   └── RevisionConflict
     ├── StoreError
@@ -61,6 +64,10 @@ class InvalidSetting(InvalidInput):
     """A setting, a flag or an environment variable with an impossible value."""
 
 
+class InvalidEndpoint(InvalidInput):
+    """A webhook endpoint that cannot be used, or that must not be: its URL, secret, headers or networks."""
+
+
 class NotFound(DulyError, LookupError):
     """Nothing goes by that name."""
 
@@ -71,6 +78,14 @@ class UnknownEvent(NotFound):
 
 class UnknownLifecycle(NotFound):
     """No lifecycle of this name is known here."""
+
+
+class UnknownSubscriber(NotFound):
+    """Nobody of this name is told of anything."""
+
+
+class UnknownDelivery(NotFound):
+    """No delivery has this number."""
 
 
 class Conflict(DulyError):

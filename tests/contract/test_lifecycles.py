@@ -13,8 +13,8 @@ from duly.errors import InvalidEvent, StoreBusy, UnknownLifecycle
 from duly.model.event import EventRow, Hold
 from duly.model.lifecycle import Lifecycle
 from duly.rules.plan import Plan
+from duly.stores.redefining import FROM_THE_FIRST, Place
 from duly.stores.store import Store
-from duly.stores.verbs import FROM_THE_FIRST, Place
 from tests.builders import CAMPUS, DAY, HOUR, SECOND, T0, editing, event, lamp, planned
 from tests.contract.deeds import LIFECYCLES, assert_all_sound, audit, briefly, fire, lit, put
 from tests.contract.places import Place as StorePlace

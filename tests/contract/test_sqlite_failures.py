@@ -16,7 +16,7 @@ from typing_extensions import override
 from duly.errors import StoreBusy, StoreError, StoreFull, StoreRejected, StoreStopped, WrongState
 from duly.stores.sqlite import READERS_KEPT, SqliteStore
 from duly.stores.store import Store
-from duly.stores.verbs import Statement, Verb
+from duly.stores.verb import Statement, Verb
 from tests.builders import DAY, HOUR, T0
 from tests.contract.deeds import LIFECYCLES, assert_all_sound, audit, fire, fire_all, ledger, lit, put
 

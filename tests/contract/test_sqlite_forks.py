@@ -188,7 +188,7 @@ def test_scenario_34_what_happens_in_a_child_step_by_step(path: Path, monkeypatc
 
 def test_scenario_34_a_fork_in_the_middle_of_a_transaction_harms_it_not(path: Path) -> None:
     script = """
-        from duly.stores.verbs import Statement
+        from duly.stores.verb import Statement
         store = SqliteStore(sys.argv[1]); store.open(0); store.own()
         def verb():
             yield Statement("put_meta", {"key": "first", "value": "1"})

@@ -14,7 +14,7 @@ from duly.errors import StoreRejected
 from duly.model.history import Entry, Kind
 from duly.stores.sqlite import SqliteStore
 from duly.stores.statements import migrations, statements
-from duly.stores.verbs import Statement, Verb
+from duly.stores.verb import Statement, Verb
 from tests.builders import T0
 from tests.contract.deeds import LIFECYCLES, fire, lit, put
 

@@ -12,9 +12,9 @@ from typing_extensions import override
 
 from duly import Agenda, Hold, Lifecycle
 from duly.clock import ManualClock
+from duly.stores.redefining import Place
 from duly.stores.sqlite import SqliteStore
 from duly.stores.store import Store
-from duly.stores.verbs import Place
 from tests.builders import DAY, HOUR, T0, event, lamp
 from tests.engine.stage import Stage, falsify
 

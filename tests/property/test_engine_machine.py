@@ -26,7 +26,7 @@ from duly.errors import RevisionConflict, UnknownEvent
 from duly.model.dates import to_datetime
 from duly.model.event import Event, Hold
 from duly.model.history import Entry
-from duly.stores.verbs import Verb
+from duly.stores.verb import Verb
 from tests.builders import CAMPUS, MINUTE, SECOND, T0
 from tests.engine.stage import InlineThreads, KeptStore
 from tests.torture.checker import faults

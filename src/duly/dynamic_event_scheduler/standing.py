@@ -7,7 +7,8 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Final
 
 from duly.stores.store import LAST
-from duly.stores.verbs import Statement, meta_json, put_meta_json
+from duly.stores.verb import Statement
+from duly.stores.verbs import meta_json, put_meta_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from duly.model.dates import Micros
     from duly.model.history import Outage
     from duly.stores.store import Store
-    from duly.stores.verbs import Verb
+    from duly.stores.verb import Verb
 
 KEY: Final = "dynamic_event_scheduler"
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum, StrEnum
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from typing_extensions import override
 
@@ -76,6 +76,15 @@ class CatchUp:
         if self.born_late is not None:
             said["born_late"] = self.born_late
         return said
+
+    @classmethod
+    def from_json(cls, kept: Mapping[str, Any]) -> CatchUp:
+        """Read what `to_json` wrote."""
+        policy, hours = kept.get("policy"), kept.get("window_hours", UNSET)
+        window: timedelta | Unset | None = UNSET
+        if hours is not UNSET:
+            window = None if hours == "unlimited" else timedelta(hours=hours)
+        return cls(None if policy is None else Policy(policy), window, kept.get("born_late"))
 
 
 @dataclass(frozen=True, slots=True)

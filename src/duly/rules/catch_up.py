@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from duly.model.event import Hold
-from duly.model.history import Cause
+from duly.model.history import Cause, Kind
 from duly.model.lifecycle import CatchUp, Policy, Unset
 from duly.rules.status import track_states_at
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 DEFAULT_WINDOW: Final = timedelta(hours=24)
 DEFAULT_GRACE: Final = timedelta(seconds=60)
+_ALWAYS_TOLD: Final = frozenset({Kind.HELD, Kind.REMOVED, Kind.SET_ASIDE})
 
 
 class Verdict(StrEnum):
@@ -34,6 +35,7 @@ class Verdict(StrEnum):
     MISSED = "missed"
     HOLD = "hold"
     SKIP = "skip"
+    WITHDRAW = "withdraw"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +79,40 @@ def judge(
     policy: Effective,
     now_us: Micros,
     grace: timedelta = DEFAULT_GRACE,
+    ready_us: Micros | None = None,
 ) -> Judgement:
-    """Say whether a transition is still to be told at `now_us`, with the event as it is now."""
+    """Say whether a transition is still to be told at `now_us`, with the event as it is now.
+
+    `ready_us`: the instant for which a *second* or later attempt was scheduled. The window bounds how late a first
+    attempt may be after the due instant, and any later one after its own instant: what was begun in time is gone on
+    with by the retry schedule, which may well be longer than the window.
+    """
     if transition.cause == Cause.BORN_LATE and not policy.born_late:
         return Judgement(Verdict.SKIP, "it had passed before the event was known")
     due_us = transition.at_us if transition.due_us is None else transition.due_us
-    age = timedelta(microseconds=now_us - due_us)
-    if age <= grace:
+    if timedelta(microseconds=now_us - due_us) <= grace:
         return Judgement(Verdict.DELIVER, "on time")
+    age = timedelta(microseconds=now_us - (due_us if ready_us is None else ready_us))
     if policy.window is not None and age > policy.window:
         return Judgement(Verdict.MISSED, f"older than the catch-up window of {policy.window}")
     return _misfire(transition, event, lifecycle, policy.policy, now_us)
+
+
+def withdrawn(entry: Entry, event: EventRow) -> str | None:
+    """Return why what an entry tells is no longer to be told, with the event as it is now; None if it is.
+
+    Of an event that is removed or on hold only that very news is told. A transition that was revoked, or whose
+    milestone has lost its date, is not announced any more.
+    """
+    if entry.kind in _ALWAYS_TOLD:
+        return None
+    if event.removed:
+        return "the event was removed"
+    if event.hold != Hold.ACTIVE:
+        return f"the event is {event.hold}"
+    if entry.kind == Kind.FIRED and not _stands(entry, event):
+        return f"{entry.milestone} was revoked, or has no date any more"
+    return None
 
 
 def _misfire(transition: Entry, event: EventRow, lifecycle: Lifecycle, policy: Policy, now_us: Micros) -> Judgement:

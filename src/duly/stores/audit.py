@@ -12,7 +12,8 @@ from duly.rules.advance import Firing, Ledger
 from duly.rules.edit import REMOVED
 from duly.rules.status import announced_status, triggers_to_come
 from duly.stores.rows import entry_of, event_row, ids_text
-from duly.stores.verbs import STORE_TROUBLE, LifecycleOf, Statement, Verb, error_text, write_events
+from duly.stores.verb import Statement, Verb
+from duly.stores.verbs import STORE_TROUBLE, LifecycleOf, error_text, write_events
 
 
 class Finding(NamedTuple):
@@ -61,7 +62,7 @@ def audit(
             row_after, entry = _repaired(row, right, mine, said, firing)
             mended.append(row_after)
             written.append(entry)
-    yield from write_events(mended, written)
+    yield from write_events(mended, written, lambda _: None)
     return AuditPage(len(found), found[-1][0] if found else None, tuple(findings))
 
 

@@ -139,8 +139,8 @@ def marks_text(marks: Mapping[str, tuple[int, Micros | None]]) -> str:
     return _dumps(marks)
 
 
-def ids_text(ids: Sequence[str]) -> str:
-    """Return ids as one JSON array, for statements that take a batch."""
+def ids_text(ids: Sequence[object]) -> str:
+    """Return ids, numbers or pairs as one JSON array, for statements that take a batch."""
     return _dumps(list(ids))
 
 

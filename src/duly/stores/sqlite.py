@@ -21,11 +21,14 @@ from duly.errors import StoreRefused, StoreStopped, WrongState
 from duly.stores.files import check_path
 from duly.stores.ownership import OwnerLock
 from duly.stores.sqlite_errors import explain, is_fatal, refuse_to_open
+from duly.stores.sqlite_guard import run_guarded
 from duly.stores.statements import migrations, statements
 from duly.stores.store import Store
 
 if TYPE_CHECKING:
-    from duly.stores.verbs import Verb
+    from collections.abc import Callable
+
+    from duly.stores.verb import Verb
 
 T = TypeVar("T")
 DIALECT: Final = "sqlite"
@@ -216,15 +219,27 @@ class SqliteStore(Store):
     @override
     def write(self, verb: Verb[T]) -> T:
         """Run a verb between BEGIN IMMEDIATE and COMMIT. An error of any kind leaves nothing behind."""
+        return self._write(verb, None)
+
+    @override
+    def write_with(self, verb: Verb[T], then: Callable[[T, apsw.Connection], None]) -> T:
+        """Run a verb and then `then`, which is handed the connection but can neither commit nor roll back."""
+        return self._write(verb, then)
+
+    def _write(self, verb: Verb[T], then: Callable[[T, apsw.Connection], None] | None) -> T:
         with self._write_lock:
             connection = self._usable(self._writer)
             self._check_untouched()
             if connection.in_transaction:
+                if then is not None:
+                    raise WrongState("a transactional handler cannot be run inside another transaction")
                 return self._drive(connection, verb)
             try:
                 connection.execute("BEGIN IMMEDIATE")
                 before = connection.total_changes()
                 result = self._drive(connection, verb)
+                if then is not None:
+                    run_guarded(connection, result, then)
                 seen = connection.pragma("data_version")
                 if connection.total_changes() == before and seen != self._flushed:
                     _flush_what_was_found(connection)

@@ -15,10 +15,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from duly.errors import StoreRejected, UnknownLifecycle
 from duly.lifecycles.reader import lifecycle_from_plain
+from duly.rules.audience import OUTAGE
 from duly.stores import verbs
 from duly.stores.audit import AuditPage, audit
+from duly.stores.births import audience, write_births
+from duly.stores.outbox import Outbox
+from duly.stores.redefining import FROM_THE_FIRST, Place, Replan, rederive
 from duly.stores.rows import entry_of, ids_text, outage_of, readable_row
-from duly.stores.verbs import FROM_THE_FIRST, Circumstances, Fired, FireRequest, Place, Put, Replan, Statement, Verb
+from duly.stores.verb import Statement, Verb
+from duly.stores.verbs import Circumstances, Fired, FireRequest, Put
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -72,12 +77,17 @@ class Store(ABC):
         self._lifecycles: dict[str, Lifecycle] = {}
         self._current: dict[str, str] = {}
         self._unreadable: dict[str, str] = {}
+        self.outbox = Outbox(self)
 
     # -- what a subclass brings -------------------------------------------------------------------------
 
     @abstractmethod
     def write(self, verb: Verb[T]) -> T:
         """Run a verb in one write transaction: all of it, or (an error) nothing."""
+
+    @abstractmethod
+    def write_with(self, verb: Verb[T], then: Callable[[T, Any], None]) -> T:
+        """Run a verb, then `then` with its result and the connection, in one write transaction: both or neither."""
 
     @abstractmethod
     def read(self, verb: Verb[T]) -> T:
@@ -224,7 +234,7 @@ class Store(ABC):
     def finish_outage(self, outage: int, now_us: Micros, *, failed: int, window_us: Micros) -> Outage:
         """Record that everything missed in an outage has been dealt with, and count it from the history."""
         params = {"id": outage, "now": now_us, "failed": failed, "window": window_us}
-        return outage_of(self.write(_rows(Statement("finish_outage", params)))[0])
+        return self.write(_finish_outage(params))
 
     def outages(self, *, before: int = LAST, most: int = 20) -> list[Outage]:
         """Return outages, newest first."""
@@ -284,7 +294,7 @@ class Store(ABC):
 
         Returns how many were, and where to go on (None: that was the last page).
         """
-        return self.write(verbs.rederive(replan, editing, most, after))
+        return self.write(rederive(replan, editing, most, after))
 
     def wake_set_aside(self, now_us: Micros) -> None:
         """Have the events that were set aside looked at again now."""
@@ -350,6 +360,13 @@ def _begin_outage(began_us: Micros | None, ended_us: Micros, node: str) -> Verb[
         return outage_of((yield Statement("extend_outage", params))[0])
     params = {"began_at": began_us, "ended_at": ended_us, "node": node}
     return outage_of((yield Statement("insert_outage", params))[0])
+
+
+def _finish_outage(params: Mapping[str, int]) -> Verb[Outage]:
+    outage = outage_of((yield Statement("finish_outage", params))[0])
+    news = (yield from audience()).news(OUTAGE, -outage.id, "", params["now"])
+    yield from write_births(news, params["now"])
+    return outage
 
 
 def _changed_lifecycles(wanted: Sequence[tuple[Lifecycle, str]]) -> Verb[list[tuple[Lifecycle, str]]]:

@@ -7,16 +7,17 @@ returns. Nothing here reads a clock or knows a database.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
 
 from duly.errors import DulyError, StoreBusy, StoreError, StoreFull, StoreStopped, UnknownEvent, WrongState
 from duly.model.event import Hold
 from duly.model.history import Entry, Kind
 from duly.rules.advance import Advanced, Firing, Ledger, advance
 from duly.rules.by_hand import fired_by_hand, held, released, removal
-from duly.rules.edit import Edited, Editing, Outcome, consequences, redefinition
+from duly.rules.edit import Edited, Editing, Outcome, consequences
+from duly.stores.births import Born, LeaseTerms, announce, withdraw_untold
 from duly.stores.rows import (
     claimed_row,
     entry_of,
@@ -24,9 +25,9 @@ from duly.stores.rows import (
     event_row,
     ids_text,
     marks_text,
-    readable_row,
     unreadable_claim,
 )
+from duly.stores.verb import Rows, Statement, Verb
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,10 +37,6 @@ if TYPE_CHECKING:
     from duly.model.lifecycle import Lifecycle
     from duly.rules.plan import Plan
 
-T = TypeVar("T")
-Rows = list[tuple[Any, ...]]
-
-NEVER: Final[Micros] = (1 << 63) - 1
 # An event that raises is looked at again after this long, and whenever a node becomes the owner.
 SET_ASIDE_US: Final[Micros] = 60 * 60 * 1_000_000
 
@@ -47,31 +44,24 @@ SET_ASIDE_US: Final[Micros] = 60 * 60 * 1_000_000
 STORE_TROUBLE: Final = (StoreBusy, StoreFull, StoreStopped, WrongState)
 
 
-class Statement(NamedTuple):
-    """One named statement to run: with one set of parameters, or (`many`) once for each in a batch."""
-
-    name: str
-    params: Any = ()
-    many: bool = False
-
-
-Verb = Generator[Statement, Rows, T]
 # Asked for inside the transaction, so that its instant is not before that of an edit which came first.
 Circumstances = Callable[[], Editing]
 LifecycleOf = Callable[["EventRow"], "Lifecycle"]
-Replan = Callable[["EventRow"], "Plan"]
+Subjects = dict[str, tuple["EventRow", "Lifecycle | None"]]
 
 
 @dataclass(frozen=True, slots=True)
 class Fired:
     """What one firing did: the new entries in chronological order, and the events set aside with their errors.
 
-    `claimed`: how many events were looked at; zero means that nothing was due.
+    `claimed`: how many events were looked at; zero means that nothing was due. `born`: the deliveries that were born
+    leased, each with its entry.
     """
 
     entries: list[Entry]
     set_aside: dict[str, str]
     claimed: int
+    born: list[Born] = field(default_factory=list)
 
     @property
     def transitions(self) -> list[Entry]:
@@ -85,31 +75,33 @@ class FireRequest:
 
     `fresh_from_us` divides the lanes: alarms from it on are fresh, earlier ones are backlog.
     `strict`: one chronology of everything, so that there is one lane only, and a batch goes no further than the
-    first unclaimed event's alarm.
+    first unclaimed event's alarm. `lease`: the terms on which deliveries are born leased, None if they are not.
     """
 
     firing: Firing
     most: int
     fresh_from_us: Micros
     strict: bool = False
+    lease: LeaseTerms | None = None
 
 
 def fire_due(request: FireRequest, lifecycle_of: LifecycleOf) -> Verb[Fired]:
     """Fire what is due: the fresh lane first, then the backlog, oldest first. The commit is the firing."""
     rows, firing = yield from _claimed(request)
-    results, troubled = _advanced(rows, lifecycle_of, firing, {})
+    results, troubled, subjects = _advanced(rows, lifecycle_of, firing, {})
     if doubtful := [id_ for id_, result in results if _is_repaired(result.entries)]:
         # Nearly never: where a status is false, the history says from which one its repair leads on.
         told = yield from _told_statuses(doubtful)
-        results, troubled = _advanced(rows, lifecycle_of, firing, told)
+        results, troubled, subjects = _advanced(rows, lifecycle_of, firing, told)
     entries = _chronicle(results)
     if results:
         columns = [_fired_columns(id_, result, firing.now_us) for id_, result in results]
         yield Statement("update_fired", columns, many=True)
-    errors = yield from _set_aside(troubled, firing)
+    errors = yield from set_aside(troubled, firing)
     if entries:
         yield Statement("insert_history", entries, many=True)
-    return Fired(entries, errors, len(rows))
+    born = yield from announce(entries, subjects, firing.now_us, request.lease)
+    return Fired(entries, errors, len(rows), born)
 
 
 def _claimed(request: FireRequest) -> Verb[tuple[Rows, Firing]]:
@@ -130,21 +122,27 @@ def _claimed(request: FireRequest) -> Verb[tuple[Rows, Firing]]:
 
 def _advanced(
     rows: Rows, lifecycle_of: LifecycleOf, firing: Firing, told: Mapping[str, Status]
-) -> tuple[list[tuple[str, Advanced]], list[tuple[EventRow, str]]]:
-    """Advance each claimed event by itself; return what becomes of them, and those that raised with their errors."""
+) -> tuple[list[tuple[str, Advanced]], list[tuple[EventRow, str]], Subjects]:
+    """Advance each claimed event by itself.
+
+    Returns what becomes of them, those that raised with their errors, and the former as they were, with lifecycles.
+    """
     results: list[tuple[str, Advanced]] = []
     troubled: list[tuple[EventRow, str]] = []
+    subjects: Subjects = {}
     for columns in rows:
         row = None
         try:
             row = claimed_row(columns)
             mine = firing._replace(told=told[row.id]) if row.id in told else firing
-            results.append((row.id, advance(row, lifecycle_of(row), mine)))
+            lifecycle = lifecycle_of(row)
+            results.append((row.id, advance(row, lifecycle, mine)))
+            subjects[row.id] = (row, lifecycle)
         except STORE_TROUBLE:
             raise
         except Exception as error:  # noqa: BLE001 - whatever an event raises, it alone is set aside (P7)
             troubled.append((row or unreadable_claim(columns), error_text(error)))
-    return results, troubled
+    return results, troubled, subjects
 
 
 def _is_repaired(entries: Sequence[Entry]) -> bool:
@@ -185,7 +183,7 @@ def set_aside_next(request: FireRequest, error: Exception) -> Verb[Fired]:
             _, last = entry_of(told[-1])
             row = replace(row, seq=last.seq, hash=last.hash, status=last.status)
         troubled.append((row, error_text(error)))
-    errors = yield from _set_aside(troubled, firing)
+    errors = yield from set_aside(troubled, firing)
     return Fired([], errors, len(rows))
 
 
@@ -194,7 +192,7 @@ def _fired_columns(id_: str, result: Advanced, now: Micros) -> tuple[object, ...
     return (marks_text(marks), status, seq, hash_, next_due, pending, now, id_)
 
 
-def _set_aside(troubled: Sequence[tuple[EventRow, str]], firing: Firing) -> Verb[dict[str, str]]:
+def set_aside(troubled: Sequence[tuple[EventRow, str]], firing: Firing) -> Verb[dict[str, str]]:
     """Set events aside: their error and a later alarm (if they have any); an entry only when the error is news."""
     updates, entries = [], []
     for row, said in troubled:
@@ -208,6 +206,7 @@ def _set_aside(troubled: Sequence[tuple[EventRow, str]], firing: Firing) -> Verb
         yield Statement("update_set_aside", updates, many=True)
     if entries:
         yield Statement("insert_history", entries, many=True)
+        yield from announce(entries, {row.id: (row, None) for row, _ in troubled}, firing.now_us)
     return {row.id: said for row, said in troubled}
 
 
@@ -257,37 +256,49 @@ def put_events(plans: Sequence[Plan], editing: Callable[[Plan], Editing], *, all
         if edited.entries:
             changed[id_] = edited.row
             put.entries.extend(edited.entries)
-    yield from write_events(list(changed.values()), put.entries)
+    lifecycles = {plan.event.id: plan.lifecycle for plan in plans}
+    yield from write_events(list(changed.values()), put.entries, lifecycles.get)
     return put
 
 
-def write_events(rows: Sequence[EventRow], entries: Sequence[Entry]) -> Verb[None]:
-    """Write whole rows and their new entries, set-wise."""
+def write_events(
+    rows: Sequence[EventRow], entries: Sequence[Entry], lifecycle_of: Callable[[str], Lifecycle | None]
+) -> Verb[None]:
+    """Write whole rows, their new entries and the deliveries of these, set-wise; withdraw what is true no more.
+
+    `lifecycle_of`: an event's definition, by its id; None where it is unknown here.
+    """
     if rows:
         yield Statement("upsert_event", [event_columns(row) for row in rows], many=True)
     if entries:
         yield Statement("insert_history", entries, many=True)
+        subjects = {row.id: (row, lifecycle_of(row.id)) for row in rows}
+        now = entries[-1].at_us
+        yield from withdraw_untold(entries, {row.id: row for row in rows}, now)
+        yield from announce(entries, subjects, now)
 
 
 def remove_event(event_id: str, editing: Circumstances) -> Verb[Edited]:
     """Turn an event into a tombstone. Raises UnknownEvent."""
     row = yield from existing(event_id)
-    return (yield from _write_edited(removal(row, (yield from _told(row, editing)))))
+    return (yield from _write_edited(removal(row, (yield from _told(row, editing))), None))
 
 
 def fire_by_hand(event_id: str, milestone: str, lifecycle_of: LifecycleOf, editing: Circumstances) -> Verb[Edited]:
     """Fire a manual milestone. Raises UnknownEvent, InvalidLifecycle, InvalidEvent."""
     row = yield from existing(event_id)
     lifecycle = lifecycle_of(row)
-    return (yield from _write_edited(fired_by_hand(row, lifecycle, milestone, (yield from _told(row, editing)))))
+    edited = fired_by_hand(row, lifecycle, milestone, (yield from _told(row, editing)))
+    return (yield from _write_edited(edited, lifecycle))
 
 
 def set_hold(event_id: str, hold: Hold, lifecycle_of: LifecycleOf, editing: Circumstances) -> Verb[Edited]:
     """Set or lift a hold, leaving all else as it is. Only lifting needs the lifecycle. Raises UnknownEvent."""
     row = yield from existing(event_id)
     told = yield from _told(row, editing)
-    edited = released(row, lifecycle_of(row), told) if hold is Hold.ACTIVE else held(row, hold, told)
-    return (yield from _write_edited(edited))
+    lifecycle = lifecycle_of(row) if hold is Hold.ACTIVE else None
+    edited = held(row, hold, told) if lifecycle is None else released(row, lifecycle, told)
+    return (yield from _write_edited(edited, lifecycle))
 
 
 def _told(row: EventRow, editing: Circumstances) -> Verb[Editing]:
@@ -296,9 +307,9 @@ def _told(row: EventRow, editing: Circumstances) -> Verb[Editing]:
     return replace(editing(), told=told.get(row.id))
 
 
-def _write_edited(edited: Edited) -> Verb[Edited]:
+def _write_edited(edited: Edited, lifecycle: Lifecycle | None) -> Verb[Edited]:
     if edited.entries:
-        yield from write_events([edited.row], edited.entries)
+        yield from write_events([edited.row], edited.entries, lambda _: lifecycle)
     return edited
 
 
@@ -318,49 +329,6 @@ def existing(event_id: str) -> Verb[EventRow]:
         msg = f"there is no event '{event_id}'"
         raise UnknownEvent(msg)
     return row
-
-
-class Place(NamedTuple):
-    """Where a walk through the events by alarm has got to: the alarm and the id of the last one."""
-
-    alarm: Micros
-    id: str
-
-
-FROM_THE_FIRST: Final = Place(-NEVER, "")
-
-
-def rederive(replan: Replan, editing: Circumstances, most: int, after: Place) -> Verb[tuple[int, Place | None]]:
-    """Re-derive up to `most` events whose lifecycle's definition has changed, soonest alarm first.
-
-    Returns how many, and where to go on; None is the end. An event that the new definition cannot carry is set aside
-    with the reason, and the others go on; it is taken up again by the next walk, or the next definition.
-    """
-    where = {"never": NEVER, "after_alarm": after.alarm, "after_id": after.id}
-    stored = yield Statement("list_redefined", {**where, "most": most})
-    edits: list[Edited] = []
-    troubled: list[tuple[EventRow, str]] = []
-    for columns in stored:
-        row = None
-        try:
-            row = stored_row(columns)
-            plan = replan(row)
-            # Who still plans by the definition that the event follows already leaves it to who knows the new one.
-            if plan.lifecycle.hash != row.lifecycle_hash:
-                edits.append(redefinition(row, plan, editing()))
-        except STORE_TROUBLE:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever an event raises, it alone is set aside (P7)
-            said = f"its lifecycle '{columns[2]}' has changed, and now: {error_text(error)}"
-            # What was told already keeps its alarm: this walk goes by alarms, and would meet it again without end.
-            if columns[14] != said:
-                troubled.append((row or readable_row(columns), said))
-    yield from write_events([edited.row for edited in edits], [e for edited in edits for e in edited.entries])
-    yield from _set_aside(troubled, editing().firing)
-    last = stored[-1] if stored else None
-    return len(edits) + len(troubled), None if last is None else Place(
-        NEVER if last[12] is None else last[12], last[0]
-    )
 
 
 def meta_json(key: str) -> Verb[Any]:

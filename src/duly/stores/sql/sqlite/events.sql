@@ -31,6 +31,9 @@ SELECT id, name, lifecycle, lifecycle_hash, zone, hold, revision, dates, marks, 
 FROM event
 WHERE id IN (SELECT value FROM json_each(:ids));
 
+-- name: data_of_events
+SELECT id, data FROM event WHERE id IN (SELECT value FROM json_each(:ids));
+
 -- name: list_events
 SELECT id, name, lifecycle, lifecycle_hash, zone, hold, revision, dates, marks, status, seq, hash, next_due_at,
        pending, error, removed, known_since, updated_at, tzdata, given, data

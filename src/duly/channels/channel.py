@@ -1,0 +1,119 @@
+"""What every way out has in common: it is handed a context, makes one attempt, and says what came of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Protocol
+
+from duly.model.dates import Micros, to_datetime
+from duly.model.delivery import Delivery, Subscriber
+from duly.model.event import Status
+from duly.model.history import Cause, Entry, Outage
+from duly.rules.view import EventView
+
+
+class Verdict(StrEnum):
+    """What came of one attempt. `failed` is tried again; `rejected` is not: trying again would not help."""
+
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of one attempt, in the words of its channel.
+
+    `said`: the error or the answer, one line. `code`: an HTTP status. `retry_after`: no attempt before so long.
+    `pause`: nothing at all for this subscriber for so long (a breaker, a rate limit). `disable`: why this subscriber
+    wants nothing more, ever (410 Gone).
+    """
+
+    verdict: Verdict = Verdict.DELIVERED
+    said: str | None = None
+    code: int | None = None
+    retry_after: timedelta | None = None
+    pause: timedelta | None = None
+    disable: str | None = None
+
+
+DELIVERED = Outcome()
+
+
+@dataclass(slots=True, kw_only=True)
+class Context:
+    """What a subscriber is told: the thing that happened, and this attempt at telling it.
+
+    `delivery_id` is the same over all attempts: an idempotency key. `attempt` counts from 1. `topic`: the milestone
+    that fired, or `revoked`, `cancelled`, `outage`, `dead`… `transition`: the history entry (None for `outage` and
+    `dead`). `outage`, `dead`: what those two are about.
+    """
+
+    delivery_id: str
+    attempt: int
+    topic: str
+    subscriber: Subscriber
+    event_id: str
+    due_us: Micros
+    now_us: Micros
+    transition: Entry | None = None
+    outage: Outage | None = None
+    dead: Delivery | None = None
+    look_up: Callable[[], EventView] | None = None
+
+    @property
+    def event(self) -> EventView:
+        """The event as it is now. Raises LookupError where there is none (an outage), UnknownLifecycle."""
+        if self.look_up is None:
+            raise LookupError(f"'{self.topic}' is about no event that is known")
+        return self.look_up()
+
+    @property
+    def milestone(self) -> str | None:
+        """The milestone that it is about, rounds as `name#2`; None where it is about none."""
+        return None if self.transition is None else self.transition.milestone
+
+    @property
+    def status(self) -> Status | None:
+        """The status that the transition led to."""
+        return None if self.transition is None else self.transition.status
+
+    @property
+    def due_at(self) -> datetime:
+        """When it was due, aware, UTC."""
+        return to_datetime(self.due_us)
+
+    @property
+    def fired_at(self) -> datetime | None:
+        """When it happened, aware, UTC."""
+        return None if self.transition is None else self.transition.at
+
+    @property
+    def lateness(self) -> timedelta:
+        """How long after the due instant this attempt is made."""
+        return timedelta(microseconds=max(0, self.now_us - self.due_us))
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether it was missed, and fired by a catch-up."""
+        return self.transition is not None and self.transition.cause == Cause.CAUGHT_UP
+
+    @property
+    def logger(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A logger whose records carry `event_id`, `delivery_id` and `attempt`."""
+        extra = {"event_id": self.event_id, "delivery_id": self.delivery_id, "attempt": self.attempt}
+        return logging.LoggerAdapter(logging.getLogger("duly.handlers"), extra)
+
+
+class Channel(Protocol):
+    """A way out: makes one attempt at telling a subscriber.
+
+    What it raises counts as a failed attempt. It is cancelled at the subscriber's timeout.
+    """
+
+    async def deliver(self, context: Context) -> Outcome:
+        """Make one attempt."""

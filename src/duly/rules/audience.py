@@ -1,0 +1,185 @@
+"""What happened, and who listens → the deliveries that are born with it. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from duly.model.delivery import Standing, State, Subscriber
+from duly.model.event import Hold
+from duly.model.history import Cause, Entry, Kind
+from duly.model.lifecycle import CatchUp
+from duly.rules.catch_up import DEFAULT_GRACE, Effective, Judgement, Verdict, effective, judge, withdrawn
+
+if TYPE_CHECKING:
+    from duly.model.dates import Micros
+    from duly.model.event import EventRow
+    from duly.model.lifecycle import Lifecycle
+
+OUTAGE: Final = "outage"
+DEAD: Final = "dead"
+RESUMED: Final = "resumed"
+# Everything that can be subscribed to besides milestones.
+NEWS: Final = frozenset(
+    {OUTAGE, DEAD, RESUMED, "held"}
+    | {kind.value for kind in Kind if kind is not Kind.FIRED}
+    | {hold.value for hold in Hold if hold is not Hold.ACTIVE}
+)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_CLOSED_BY: Final = {
+    Verdict.MISSED: State.MISSED,
+    Verdict.SKIP: State.MISSED,
+    Verdict.HOLD: State.PARKED,
+    Verdict.WITHDRAW: State.WITHDRAWN,
+}
+
+# An event's row as it is once the entry is written, with its definition (None: unknown here).
+Subject = Callable[[str], "tuple[EventRow, Lifecycle | None]"]
+
+
+class Birth(NamedTuple):
+    """A delivery that is to be written: `pending`, or closed at birth with the reason."""
+
+    subscriber: int
+    event_id: str
+    topic: str
+    seq: int
+    state: State
+    due_us: Micros
+    is_late: bool
+    reason: str | None
+    entry: Entry | None
+
+
+def closed_as(verdict: Verdict) -> State | None:
+    """Return the state in which a verdict closes a delivery; None: it is made."""
+    return _CLOSED_BY.get(verdict)
+
+
+def topic_of(entry: Entry) -> str:
+    """Return what an entry is news of: a milestone, or a word of `NEWS`."""
+    if entry.kind == Kind.FIRED:
+        return entry.milestone or ""
+    hold = _new_hold(entry)
+    if hold is None:
+        return str(entry.kind)
+    return RESUMED if hold == Hold.ACTIVE else hold
+
+
+def _new_hold(entry: Entry) -> str | None:
+    """Return the hold that an entry has set, None if it has set none."""
+    if entry.kind not in {Kind.HELD, Kind.EDITED, Kind.RESTORED} or entry.detail is None:
+        return None
+    changed = json.loads(entry.detail).get("hold")
+    return None if changed is None else str(changed[1])
+
+
+class Audience:
+    """Everybody who is told, under which policy. A value: made anew when a subscriber changes."""
+
+    def __init__(
+        self, subscribers: Iterable[Subscriber], *, catch_up: CatchUp | None = None, grace: timedelta = DEFAULT_GRACE
+    ) -> None:
+        """Take note of all subscribers, active or not; `catch_up`, `grace`: the scheduler's own."""
+        self.by_number = {subscriber.number: subscriber for subscriber in subscribers}
+        self.catch_up = catch_up or CatchUp()
+        self.grace = grace
+        self.active = tuple(s for s in self.by_number.values() if s.standing is Standing.ACTIVE)
+        self.asks_tags = any(subscriber.tags for subscriber in self.active)
+        self._found: dict[tuple[str, str, str], tuple[Subscriber, ...]] = {}
+        self._policies: dict[tuple[int, str, str], Effective] = {}
+
+    def listeners(self, kind: str, topic: str, lifecycle: str) -> tuple[Subscriber, ...]:
+        """Return who listens to a topic of a lifecycle's events ("" for what is about none), tags aside."""
+        key = (kind, topic, lifecycle)
+        found = self._found.get(key)
+        if found is None:
+            found = self._found[key] = tuple(s for s in self.active if _listens(s, kind, topic, lifecycle))
+        return found
+
+    def policy(self, subscriber: Subscriber, lifecycle: Lifecycle | None, milestone: str | None) -> Effective:
+        """Return the policy in force: the subscriber's word, then the scheduler's, milestone's, lifecycle's."""
+        key = (subscriber.number, "" if lifecycle is None else lifecycle.hash, milestone or "")
+        found = self._policies.get(key)
+        if found is None:
+            levels = [subscriber.catch_up, self.catch_up]
+            if lifecycle is not None:
+                named = lifecycle.by_name.get((milestone or "").partition("#")[0])
+                levels += [] if named is None else [named.catch_up]
+                levels.append(lifecycle.catch_up)
+            found = self._policies[key] = effective(levels)
+        return found
+
+    def births(self, entries: Sequence[Entry], subject: Subject, now_us: Micros) -> list[Birth]:
+        """Return the deliveries that these entries bring about, in their order.
+
+        What had passed before its event was known brings about none, unless a policy says so: its entry is the
+        record of that.
+        """
+        born: list[Birth] = []
+        late_after_us = self.grace // _MICROSECOND
+        for entry in entries:
+            row, lifecycle = subject(entry[0])
+            topic = topic_of(entry)
+            for subscriber in self.listeners(entry[2], topic, row.lifecycle):
+                if subscriber.tags and not _tagged(row, subscriber.tags):
+                    continue
+                state, reason, late = State.PENDING, None, False
+                due_us = entry[6] if entry[5] is None else entry[5]
+                if entry[2] == "fired":
+                    late = now_us - due_us > late_after_us
+                    if late or entry.cause == Cause.BORN_LATE:
+                        judged = self.judged(subscriber, entry, row, lifecycle, now_us)
+                        if judged.verdict is Verdict.SKIP and entry.cause == Cause.BORN_LATE:
+                            continue
+                        state = _CLOSED_BY.get(judged.verdict, State.PENDING)
+                        reason = None if state is State.PENDING else judged.reason
+                else:
+                    # What was undone, held or removed is news of now, however old its date.
+                    due_us = entry[6]
+                born.append(Birth(subscriber.number, entry[0], topic, entry[1], state, due_us, late, reason, entry))
+        return born
+
+    def judged(
+        self,
+        subscriber: Subscriber,
+        entry: Entry,
+        row: EventRow,
+        lifecycle: Lifecycle | None,
+        now_us: Micros,
+        *,
+        ready_us: Micros | None = None,
+    ) -> Judgement:
+        """Say whether an entry is (still) told to a subscriber: see `judge` and `withdrawn`."""
+        why = withdrawn(entry, row)
+        if why is not None:
+            return Judgement(Verdict.WITHDRAW, why)
+        if entry.kind != Kind.FIRED or lifecycle is None:
+            return Judgement(Verdict.DELIVER, "it happened")
+        policy = self.policy(subscriber, lifecycle, entry.milestone)
+        return judge(entry, row, lifecycle, policy=policy, now_us=now_us, grace=self.grace, ready_us=ready_us)
+
+    def news(self, topic: str, seq: int, event_id: str, now_us: Micros) -> list[Birth]:
+        """Return the deliveries of what is no entry of a history: an outage, a dead delivery."""
+        return [
+            Birth(s.number, event_id, topic, seq, State.PENDING, now_us, is_late=False, reason=None, entry=None)
+            for s in self.listeners("", topic, "")
+        ]
+
+
+def _listens(subscriber: Subscriber, kind: str, topic: str, lifecycle: str) -> bool:
+    if lifecycle and subscriber.lifecycles and lifecycle not in subscriber.lifecycles:
+        return False
+    if kind == Kind.FIRED:
+        base = topic.partition("#")[0]
+        return any(fnmatchcase(topic, pattern) or fnmatchcase(base, pattern) for pattern in subscriber.topics)
+    # `*` means every milestone; who wants to hear of an outage says so.
+    return topic in subscriber.topics or (kind == Kind.HELD and kind in subscriber.topics)
+
+
+def _tagged(row: EventRow, tags: tuple[str, ...]) -> bool:
+    given = row.data.get("tags")
+    return isinstance(given, list) and any(tag in tags for tag in given)

@@ -1,0 +1,233 @@
+"""Deliveries are born in the transaction of what they tell of, and withdrawn in the transaction that makes it untrue.
+
+Verbs to be used inside others (`yield from`); see `verbs.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from duly.model.delivery import WAITING_US, Lease, Retry, Standing, State, Subscriber
+from duly.model.history import Kind
+from duly.model.lifecycle import CatchUp
+from duly.rules.audience import Audience, Birth, Subject
+from duly.rules.catch_up import withdrawn
+from duly.stores.rows import entry_of, ids_text
+from duly.stores.verb import Rows, Statement, Verb
+
+if TYPE_CHECKING:
+    from duly.model.dates import Micros
+    from duly.model.event import EventRow
+    from duly.model.history import Entry
+    from duly.model.lifecycle import Lifecycle
+
+# What a scheduler says of misfires, kept for whoever else commits transitions.
+POLICY_KEY: Final = "catch_up"
+_UNSAYING: Final = frozenset({Kind.HELD, Kind.REMOVED, Kind.EDITED, Kind.REVOKED, Kind.REDEFINED, Kind.RESTORED})
+
+Born = tuple[Lease, "Entry | None"]
+
+
+class LeaseTerms(NamedTuple):
+    """Under which terms deliveries are born leased: to whom, until when, and for how many of each subscriber."""
+
+    node: str
+    until_us: Micros
+    rooms: Mapping[int, int]
+
+
+def subscriber_of(columns: Sequence[Any]) -> Subscriber:
+    """Read a subscriber's row."""
+    number, name, channel, definition, standing, reason = columns
+    said = json.loads(definition)
+    return Subscriber(
+        number=number,
+        name=name,
+        channel=channel,
+        topics=tuple(said["topics"]),
+        lifecycles=tuple(said["lifecycles"]),
+        tags=tuple(said["tags"]),
+        catch_up=CatchUp.from_json(said["catch_up"]),
+        retry=Retry.from_json(said["retry"]),
+        timeout=timedelta(seconds=said["timeout_seconds"]),
+        concurrency=said["concurrency"],
+        settings=said["settings"],
+        standing=Standing(standing),
+        reason=reason,
+    )
+
+
+def definition_of(subscriber: Subscriber) -> str:
+    """Return what a subscriber's row keeps of it beside its name, channel and standing."""
+    return json.dumps(
+        {
+            "topics": subscriber.topics,
+            "lifecycles": subscriber.lifecycles,
+            "tags": subscriber.tags,
+            "catch_up": subscriber.catch_up.to_json(),
+            "retry": subscriber.retry.to_json(),
+            "timeout_seconds": subscriber.timeout.total_seconds(),
+            "concurrency": subscriber.concurrency,
+            "settings": dict(subscriber.settings),
+        },
+        sort_keys=True,
+    )
+
+
+def audience() -> Verb[Audience]:
+    """Return who listens just now: read in the transaction that needs it, so that nobody is overlooked."""
+    rows = yield Statement("list_subscribers")
+    if not rows:
+        return _NOBODY
+    said = yield Statement("get_meta", {"key": POLICY_KEY})
+    return _audience(tuple(map(tuple, rows)), said[0][0] if said else "{}")
+
+
+@lru_cache(maxsize=32)
+def _audience(rows: tuple[tuple[Any, ...], ...], said: str) -> Audience:
+    # The same rows make the same audience, whose own caches are then kept from batch to batch.
+    policy = json.loads(said)
+    grace = policy.pop("grace_seconds", None)
+    how = {} if grace is None else {"grace": timedelta(seconds=grace)}
+    return Audience(map(subscriber_of, rows), catch_up=CatchUp.from_json(policy), **how)
+
+
+_NOBODY: Final = Audience(())
+
+
+def policy_json(catch_up: CatchUp, grace: timedelta) -> dict[str, object]:
+    """Return what is kept of a scheduler's word on misfires."""
+    return {**catch_up.to_json(), "grace_seconds": grace.total_seconds()}
+
+
+def announce(
+    entries: Sequence[Entry],
+    subjects: Mapping[str, tuple[EventRow, Lifecycle | None]],
+    now_us: Micros,
+    terms: LeaseTerms | None = None,
+) -> Verb[list[Born]]:
+    """Write the deliveries of entries that this transaction writes. Returns those that are born leased.
+
+    `subjects`: the events' rows by id, before or after the firing. Where a subscriber asks for tags and a row comes
+    without its `data` (a claim), the whole row is read.
+    """
+    listening = yield from audience()
+    if not (entries and listening.active):
+        return []
+    subject: Subject = subjects.__getitem__
+    if listening.asks_tags:
+        data = yield from _data_of(subjects)
+        subject = _with_data(subjects, data)
+    return (yield from write_births(listening.births(entries, subject, now_us), now_us, terms))
+
+
+def _data_of(subjects: Iterable[str]) -> Verb[dict[str, Any]]:
+    found = yield Statement("data_of_events", {"ids": ids_text(list(subjects))})
+    return {id_: json.loads(data) for id_, data in found}
+
+
+def _with_data(subjects: Mapping[str, tuple[EventRow, Lifecycle | None]], data: Mapping[str, Any]) -> Subject:
+    def subject(event_id: str) -> tuple[EventRow, Lifecycle | None]:
+        row, lifecycle = subjects[event_id]
+        return replace(row, data=row.data or data.get(event_id, {})), lifecycle
+
+    return subject
+
+
+def write_births(
+    births: Sequence[Birth], now_us: Micros, terms: LeaseTerms | None = None, *, replays: Sequence[int] = ()
+) -> Verb[list[Born]]:
+    """Write deliveries. Returns those that are born leased.
+
+    The first of a line whose subscriber has room under the terms is, and with it those behind it; others are
+    pending, or wait behind what is open before them. `replays`: which closed delivery each repeats, if they do.
+    """
+    if not births:
+        return []
+    blocked = yield from _open_lines({birth.event_id for birth in births})
+    number = (yield Statement("last_delivery"))[0][0]
+    rooms = {} if terms is None else dict(terms.rooms)
+    leased_lines: set[tuple[int, str]] = set()
+    born: list[Born] = []
+    rows = []
+    for place, birth in enumerate(births):
+        number += 1
+        line = (birth.subscriber, birth.event_id)
+        node, token, attempts, wake = None, 0, 0, None
+        if birth.state is State.PENDING:
+            wake = WAITING_US if line in blocked else now_us
+            if terms is not None and rooms.get(birth.subscriber, 0) > 0 and (wake == now_us or line in leased_lines):
+                rooms[birth.subscriber] -= 1
+                # Only the first is counted as attempted: those behind it have not been begun (see `Lease.attempt`).
+                node, token, attempts, wake = terms.node, 1, int(line not in leased_lines), terms.until_us
+                leased_lines.add(line)
+                born.append((_lease(number, birth, attempts, now_us), birth.entry))
+            else:
+                leased_lines.discard(line)
+            blocked.add(line)
+        replay_of = replays[place] if replays else 0
+        rows.append(_birth_columns(number, birth, now_us, replay_of, wake, node, token, attempts))
+    # The intent is committed with its cause, or neither is (P8).
+    yield Statement("insert_delivery", rows, many=True)
+    return born
+
+
+def _lease(number: int, birth: Birth, attempt: int, now_us: Micros) -> Lease:
+    return Lease(
+        number,
+        birth.subscriber,
+        birth.event_id,
+        birth.topic,
+        birth.seq,
+        1,
+        attempt,
+        birth.due_us,
+        now_us,
+        birth.is_late,
+    )
+
+
+def _birth_columns(number: int, birth: Birth, now_us: Micros, replay_of: int, *lease: Any) -> tuple[object, ...]:
+    subscriber, event_id, topic, seq, state, due_us, is_late, reason, _ = birth
+    closed = None if state is State.PENDING else now_us
+    return (number, subscriber, event_id, topic, seq, replay_of, state.value, due_us, int(is_late), now_us,
+            *lease, closed, reason)  # fmt: skip
+
+
+def _open_lines(event_ids: Iterable[str]) -> Verb[set[tuple[int, str]]]:
+    found = yield Statement("open_lines", {"ids": ids_text(sorted(event_ids))})
+    return {(subscriber, event_id) for subscriber, event_id in found}
+
+
+def withdraw_untold(entries: Sequence[Entry], rows: Mapping[str, EventRow], now_us: Micros) -> Verb[None]:
+    """Close what is open of edited events and no longer true: nothing of it is attempted any more.
+
+    What is leased just now is left to its node, which looks again before it begins an attempt.
+    """
+    edited = sorted({entry.event_id for entry in entries if entry.kind in _UNSAYING})
+    if not edited or not (yield from audience()).by_number:
+        return
+    waiting = yield Statement("waiting_of_events", {"ids": ids_text(edited)})
+    closing: Rows = []
+    lines = set()
+    for number, subscriber, event_id, *columns in waiting:
+        _, entry = entry_of(columns)
+        why = withdrawn(entry, rows[event_id])
+        if why is not None:
+            closing.append((State.WITHDRAWN.value, now_us, why, number))
+            lines.add((subscriber, event_id))
+    if closing:
+        yield Statement("close_waiting", closing, many=True)
+        yield from wake_lines(lines, now_us)
+
+
+def wake_lines(lines: Iterable[tuple[int, str]], now_us: Micros) -> Verb[None]:
+    """Let the first that is left of each line (subscriber, event) go on."""
+    woken = [(now_us, event_id, subscriber, WAITING_US) for subscriber, event_id in lines]
+    if woken:
+        yield Statement("wake_next", woken, many=True)

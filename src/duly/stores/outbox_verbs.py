@@ -1,0 +1,290 @@
+"""The verbs of the outbox, once for every store: claim, settle, put off, park, replay. Each is one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from duly.errors import InvalidInput, UnknownSubscriber
+from duly.model.delivery import Attempt, Lease, Standing, State, Subscriber
+from duly.rules.audience import DEAD, Birth
+from duly.stores.births import audience, definition_of, subscriber_of, wake_lines, write_births
+from duly.stores.rows import ids_text
+from duly.stores.verb import Rows, Statement, Verb
+
+if TYPE_CHECKING:
+    from duly.model.dates import Micros
+    from duly.rules.audience import Audience
+
+DECLARED_BY_CODE: Final = frozenset({"handler", "task_queue"})
+LOST: Final = "lost"
+
+
+class Result(NamedTuple):
+    """What becomes of a leased delivery. `state` pending: it is attempted again from `wake_us` on.
+
+    `attempt`: the try that was made, None if there was none (judged untrue, given back). `wakes`: whether the one
+    behind it in its line must be woken (False: its node holds that one too).
+    """
+
+    lease: Lease
+    state: State
+    wake_us: Micros | None
+    reason: str | None
+    attempt: Attempt | None
+    wakes: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a settling did. `stale`: numbers whose lease had passed to somebody else: nothing was changed for them."""
+
+    stale: frozenset[int]
+    dead: tuple[int, ...]
+
+
+def claim(node: str, now_us: Micros, until_us: Micros, rooms: Mapping[int, int]) -> Verb[list[Lease]]:
+    """Lease what may be attempted now, for each subscriber as much as it has room; fresh ones before the backlog.
+
+    The attempt is counted here, so that a delivery which kills the process comes to an end: it is dead once its
+    last attempt was lost.
+    """
+    listening = yield from audience()
+    found: Rows = []
+    for number, room in rooms.items():
+        for is_late in (0, 1):
+            left = room - sum(1 for columns in found if columns[1] == number)
+            if left > 0:
+                params = {"subscriber": number, "is_late": is_late, "now": now_us, "most": left}
+                found += yield Statement("claim_deliveries", params)
+    lost = [attempt for columns in found if (attempt := _lost_attempt(columns, now_us)) is not None]
+    if lost:
+        yield Statement("insert_attempt", lost, many=True)
+    spent = [columns for columns in found if columns[6] >= listening.by_number[columns[1]].retry.attempts]
+    leases = [_claimed(columns) for columns in found if columns not in spent]
+    if leases:
+        taken = [(node, lease.token, lease.attempt, until_us, lease.number) for lease in leases]
+        yield Statement("lease_delivery", taken, many=True)
+    yield from _bury(spent, listening, now_us)
+    return leases
+
+
+def _claimed(columns: Sequence[Any]) -> Lease:
+    number, subscriber, event_id, topic, seq, token, attempts, due, wake, is_late, replay_of, _ = columns
+    return Lease(
+        number, subscriber, event_id, topic, seq, token + 1, attempts + 1, due, wake, bool(is_late), replay_of
+    )
+
+
+def _lost_attempt(columns: Sequence[Any], now_us: Micros) -> Attempt | None:
+    """Return the attempt that ended with its node, if the delivery was under one's lease and had been begun."""
+    number, attempts, holder = columns[0], columns[6], columns[11]
+    if holder is None or not attempts:
+        return None
+    return Attempt(number, attempts, holder, None, now_us, LOST, None, "its node ended during the attempt")
+
+
+def _bury(spent: Rows, listening: Audience, now_us: Micros) -> Verb[None]:
+    """Close what was claimed once too often."""
+    if spent:
+        why = "its node ended during the last attempt"
+        yield Statement("close_waiting", [(State.DEAD.value, now_us, why, row[0]) for row in spent], many=True)
+        yield from wake_lines({(row[1], row[2]) for row in spent}, now_us)
+        yield from _tell_of_dead([(row[0], row[1], row[2]) for row in spent], listening, now_us)
+
+
+def settle(results: Sequence[Result], now_us: Micros) -> Verb[Settled]:
+    """Write what became of leased deliveries, where the token is still the newest; the rest is stale (P9)."""
+    numbers = ids_text([result.lease.number for result in results])
+    tokens = {number: token for number, token, _, _ in (yield Statement("open_tokens", {"numbers": numbers}))}
+    valid = [result for result in results if tokens.get(result.lease.number) == result.lease.token]
+    attempts = [result.attempt for result in valid if result.attempt is not None]
+    closed = [result for result in valid if result.state is not State.PENDING]
+    put_off = [result for result in valid if result.state is State.PENDING]
+    if attempts:
+        yield Statement("insert_attempt", attempts, many=True)
+    if closed:
+        columns = [(r.state.value, _attempts(r), now_us, r.reason, r.lease.number) for r in closed]
+        yield Statement("close_delivery", columns, many=True)
+        yield from wake_lines({(r.lease.subscriber, r.lease.event_id) for r in closed if r.wakes}, now_us)
+    if put_off:
+        later = [(r.wake_us, _attempts(r), r.reason, r.lease.number) for r in put_off]
+        yield Statement("put_off_delivery", later, many=True)
+    dead = [(r.lease.number, r.lease.subscriber, r.lease.event_id) for r in closed if r.state is State.DEAD]
+    if dead:
+        yield from _tell_of_dead(dead, (yield from audience()), now_us)
+    stale = frozenset(r.lease.number for r in results) - frozenset(r.lease.number for r in valid)
+    return Settled(stale, tuple(number for number, _, _ in dead))
+
+
+def _attempts(result: Result) -> int:
+    """Return how many attempts have been made: the one that was counted but not begun does not count."""
+    return result.attempt.number if result.attempt is not None else max(0, result.lease.attempt - 1)
+
+
+def _tell_of_dead(dead: Iterable[tuple[int, int, str]], listening: Audience, now_us: Micros) -> Verb[None]:
+    """Write deliveries about dead deliveries; not to one whose own is the dead one, as that would never end."""
+    births: list[Birth] = []
+    for number, subscriber, event_id in dead:
+        told = listening.news(DEAD, -number, event_id, now_us)
+        births += [birth for birth in told if birth.subscriber != subscriber]
+    yield from write_births(births, now_us)
+
+
+# -- what people do -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What a replay did: old number → new number, and those refused with the reason."""
+
+    made: dict[int, int]
+    refused: dict[int, str]
+
+
+def replay(numbers: Sequence[int], now_us: Micros, *, to: str | None = None) -> Verb[Replayed]:
+    """Make closed deliveries again, as new rows that name the old ones; `to` another subscriber, by name.
+
+    Closed states are final (I9): the old row stays as it is. One is replayed once; then its replay is.
+    """
+    listening = yield from audience()
+    target = None if to is None else _named(listening, to)
+    found = yield Statement("delivery_for_replay", {"numbers": ids_text(list(numbers))})
+    ids = ids_text(sorted({row[2] for row in found}))
+    already = yield Statement("replayed_already", {"numbers": ids_text(list(numbers)), "ids": ids})
+    replayed = {(row[1], row[4]) for row in already}
+    refused = dict.fromkeys(numbers, "there is no such delivery")
+    births: list[tuple[int, Birth]] = []
+    for number, subscriber, event_id, topic, seq, state, due_us, _ in found:
+        wanted = target or listening.by_number[subscriber]
+        why = _unreplayable(State(state), wanted)
+        if why is None and (wanted.number, number) in replayed:
+            why = "it has been replayed already; replay that one"
+        if why is not None:
+            refused[number] = why
+            continue
+        del refused[number]
+        birth = Birth(wanted.number, event_id, topic, seq, State.PENDING, due_us, True, None, None)  # noqa: FBT003
+        births.append((number, birth))
+    first = (yield Statement("last_delivery"))[0][0] + 1
+    yield from write_births([birth for _, birth in births], now_us, replays=[number for number, _ in births])
+    return Replayed({number: first + place for place, (number, _) in enumerate(births)}, refused)
+
+
+def _unreplayable(state: State, subscriber: Subscriber) -> str | None:
+    if state is State.PENDING:
+        return "it is still pending"
+    if subscriber.standing is not Standing.ACTIVE:
+        return f"its subscriber '{subscriber.name}' is {subscriber.standing} ({subscriber.reason}); name another"
+    return None
+
+
+def _named(listening: Audience, name: str) -> Subscriber:
+    for subscriber in listening.by_number.values():
+        if subscriber.name == name:
+            return subscriber
+    known = ", ".join(sorted(s.name for s in listening.by_number.values())) or "none"
+    raise UnknownSubscriber(f"there is no subscriber '{name}'; there are: {known}")
+
+
+def announce_entry(event_id: str, seq: int, to: str, now_us: Micros) -> Verb[int]:
+    """Have one history entry told to a subscriber that has no delivery of it. Returns the new delivery's number.
+
+    For what no delivery was born of: it passed before the event was known, or before the subscriber was there.
+    """
+    from duly.rules.audience import topic_of
+    from duly.stores.rows import entry_of
+
+    target = _named((yield from audience()), to)
+    found = yield Statement("history_at", {"pairs": ids_text([(event_id, seq)])})
+    if not found:
+        raise InvalidInput(f"event '{event_id}' has no history entry {seq}")
+    _, entry = entry_of(found[0])
+    topic = topic_of(entry)
+    for row in (yield Statement("deliveries_of_event", {"event_id": event_id})):
+        if row[1] == to and row[4] == seq:
+            raise InvalidInput(f"'{to}' has been told of entry {seq} already, by delivery {row[0]}; replay that")
+    due_us = entry.at_us if entry.due_us is None else entry.due_us
+    birth = Birth(target.number, event_id, topic, seq, State.PENDING, due_us, True, None, entry)  # noqa: FBT003
+    yield from write_births([birth], now_us)
+    return int((yield Statement("last_delivery"))[0][0])
+
+
+def park(numbers: Sequence[int], reason: str, now_us: Micros) -> Verb[dict[int, str | None]]:
+    """Close what is pending as parked. Returns for each number None, or why it could not be."""
+    found = {row[0]: row for row in (yield Statement("open_deliveries"))}
+    result: dict[int, str | None] = {}
+    closing, lines = [], set()
+    tokens = yield Statement("open_tokens", {"numbers": ids_text(list(numbers))})
+    subscribers = {number: subscriber for number, _, subscriber, _ in tokens}
+    for number in numbers:
+        if number not in subscribers:
+            result[number] = "it is not pending"
+        elif found[number][2] is not None:
+            result[number] = "it is being delivered just now"
+        else:
+            result[number] = None
+            closing.append((State.PARKED.value, now_us, reason, number))
+            lines.add((subscribers[number], found[number][1]))
+    if closing:
+        yield Statement("close_waiting", closing, many=True)
+        yield from wake_lines(lines, now_us)
+    return result
+
+
+def park_all(reason: str, now_us: Micros) -> Verb[int]:
+    """Close everything that is pending as parked, leases and all. For a store that has been copied (P18)."""
+    found = yield Statement("open_deliveries")
+    if found:
+        rows = [(State.PARKED.value, now_us, reason, number) for number, _, _ in found]
+        yield Statement("close_waiting", rows, many=True)
+    return len(found)
+
+
+# -- subscribers ----------------------------------------------------------------------------------------
+
+
+def put_subscriber(subscriber: Subscriber, now_us: Micros) -> Verb[Subscriber]:
+    """Add a subscriber, or change the one of that name. If it is not active, what it was owed is parked."""
+    params = {
+        "name": subscriber.name,
+        "channel": subscriber.channel,
+        "definition": definition_of(subscriber),
+        "standing": subscriber.standing.value,
+        "reason": subscriber.reason,
+        "now": now_us,
+    }
+    stored = subscriber_of((yield Statement("upsert_subscriber", params))[0])
+    if stored.standing is not Standing.ACTIVE:
+        yield from _park_owed(stored, now_us)
+    return stored
+
+
+def _park_owed(subscriber: Subscriber, now_us: Micros) -> Verb[None]:
+    owed = yield Statement("open_of_subscriber", {"subscriber": subscriber.number})
+    why = f"subscriber '{subscriber.name}' is {subscriber.standing}: {subscriber.reason}"
+    rows = [(State.PARKED.value, now_us, why, number) for number, _, _ in owed]
+    if rows:
+        yield Statement("close_waiting", rows, many=True)
+
+
+def declare(declared: Sequence[Subscriber], now_us: Micros) -> Verb[list[Subscriber]]:
+    """Make these the subscribers that code declares. Returns all, with their numbers.
+
+    Others that code had declared are gone; what they are owed is parked, never dropped. Nothing is written where
+    nothing has changed. With nothing declared, nobody is taken to be gone: a process without handlers
+    (`duly catch-up`) says nothing about those of the application.
+    """
+    known = {subscriber.name: subscriber for subscriber in (yield from audience()).by_number.values()}
+    wanted = {subscriber.name: subscriber for subscriber in declared}
+    for name, subscriber in wanted.items():
+        before = known.get(name)
+        if before is None or replace(subscriber, number=before.number) != before:
+            known[name] = yield from put_subscriber(subscriber, now_us)
+    if wanted:
+        for name, before in list(known.items()):
+            if before.channel in DECLARED_BY_CODE and before.standing is Standing.ACTIVE and name not in wanted:
+                gone = replace(before, standing=Standing.GONE, reason="no code declares it any more")
+                known[name] = yield from put_subscriber(gone, now_us)
+    return list(known.values())
