@@ -9,12 +9,13 @@ if TYPE_CHECKING:
     from duly.agenda import Agenda, PutResult
     from duly.blocking import BlockingScheduler
     from duly.engine.recovery import Report
+    from duly.engine.status import SchedulerStatus
     from duly.errors import DulyError
     from duly.model.event import Event, Hold, Status, Trigger
     from duly.model.history import Entry, Outage
     from duly.model.lifecycle import CatchUp, Headline, Lifecycle, Milestone, Policy, Track
     from duly.rules.view import EventView
-    from duly.scheduler import Scheduler, SchedulerStatus
+    from duly.scheduler import Scheduler
 
 __version__ = "0.1.0"
 
@@ -47,12 +48,13 @@ _ROOMS = {
     "duly.agenda": ("Agenda", "PutResult"),
     "duly.blocking": ("BlockingScheduler",),
     "duly.engine.recovery": ("Report",),
+    "duly.engine.status": ("SchedulerStatus",),
     "duly.errors": ("DulyError",),
     "duly.model.event": ("Event", "Hold", "Status", "Trigger"),
     "duly.model.history": ("Entry", "Outage"),
     "duly.model.lifecycle": ("CatchUp", "Headline", "Lifecycle", "Milestone", "Policy", "Track"),
     "duly.rules.view": ("EventView",),
-    "duly.scheduler": ("Scheduler", "SchedulerStatus"),
+    "duly.scheduler": ("Scheduler",),
 }
 
 

@@ -7,6 +7,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from duly.engine.threads import FORKED
 from duly.errors import WrongState
 from duly.scheduler import Scheduler
 
@@ -15,10 +16,10 @@ if TYPE_CHECKING:
 
     from duly.agenda import PutResult
     from duly.engine.recovery import Report
+    from duly.engine.status import SchedulerStatus
     from duly.model.event import Event, Hold, Trigger
     from duly.model.history import Entry, Outage
     from duly.rules.view import EventView
-    from duly.scheduler import SchedulerStatus
 
 T = TypeVar("T")
 
@@ -135,10 +136,7 @@ class BlockingScheduler:
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         try:
             if os.getpid() != self._pid:
-                msg = (
-                    "this is a forked child of the process that made the scheduler; fork first, or use a new process"
-                )
-                raise WrongState(msg)
+                raise WrongState(FORKED)
             self._refuse_own_thread()
         except WrongState:
             work.close()

@@ -7,10 +7,12 @@ whoever naps on it wake in order. Instants are microseconds UTC.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import itertools
+import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 Micros = int
@@ -29,8 +31,12 @@ class Clock(Protocol):
     def since_boot(self) -> Micros:
         """Return a clock that only runs forward, at the pace of time, also while the host is suspended."""
 
-    async def nap(self, micros: Micros, nudge: asyncio.Event) -> None:
-        """Wait for that long, or until `nudge` is set, whichever comes first."""
+    async def nap(self, micros: Micros, nudge: asyncio.Event, *, since_us: Micros | None = None) -> None:
+        """Wait for that long, or until `nudge` is set, whichever comes first.
+
+        `since_us`: the reading of `since_boot` from which it is counted (None: now), so that what passed between
+        that reading and this call is not slept through once more.
+        """
 
 
 def pause(micros: Micros) -> None:
@@ -49,8 +55,10 @@ class SystemClock:
         """Return the host's boot-time clock, which counts suspended time too (Linux; else the monotonic one)."""
         return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) // 1000
 
-    async def nap(self, micros: Micros, nudge: asyncio.Event) -> None:
+    async def nap(self, micros: Micros, nudge: asyncio.Event, *, since_us: Micros | None = None) -> None:
         """Wait on the event loop's timer."""
+        if since_us is not None:
+            micros -= self.since_boot() - since_us
         if micros <= 0:
             await asyncio.sleep(0)
             return
@@ -62,56 +70,87 @@ class SystemClock:
             timer.cancel()
 
 
+@dataclass(slots=True, order=True)
+class _Nap:
+    """Somebody who naps on a manual clock, in whatever event loop. Compared by when it ends, then by its number."""
+
+    ends_us: Micros
+    number: int
+    nudge: asyncio.Event = field(compare=False)
+    loop: asyncio.AbstractEventLoop = field(compare=False)
+    is_over: bool = field(default=False, compare=False)
+
+    def end(self) -> None:
+        """Wake it, from any thread."""
+        # A loop that has been closed meanwhile has nobody left to wake.
+        with contextlib.suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        # One that was nudged awake before its time must not nudge again when that time comes.
+        if not self.is_over:
+            self.nudge.set()
+
+
 class ManualClock:
     """A clock that stands still until `advance` or `set` moves it. For tests, previews and simulations.
 
-    Naps end when the clock has moved past them; nothing ever sleeps.
+    Naps end when the clock has moved past them; nothing ever sleeps. It may be read, moved and napped on from
+    different threads.
     """
 
     def __init__(self, now_us: Micros) -> None:
         """Begin at an instant."""
-        self._now = now_us
-        self._boot = 0
-        self._naps: list[tuple[Micros, int, asyncio.Event]] = []
+        # The wall clock and the time since boot, replaced as one: nobody ever sees only one of them moved.
+        self._at = (now_us, 0)
+        # Under it the clock is moved, and naps begin: none can begin unseen by the move that ends it.
+        self._guard = threading.Lock()
+        self._naps: list[_Nap] = []
         self._count = itertools.count()
 
     def now(self) -> Micros:
         """Return the instant that it was set to."""
-        return self._now
+        return self._at[0]
 
     def since_boot(self) -> Micros:
         """Return how far it has been advanced; steps made by `set` do not count."""
-        return self._boot
+        return self._at[1]
 
     def advance(self, micros: Micros) -> None:
         """Let time pass; naps that end meanwhile end."""
-        self._now += micros
-        self._boot += micros
-        self._wake()
+        over = []
+        with self._guard:
+            now, boot = self._at
+            self._at = (now + micros, boot + micros)
+            while self._naps and self._naps[0].ends_us <= boot + micros:
+                over.append(heapq.heappop(self._naps))
+        for nap in over:
+            nap.end()
 
     def set(self, now_us: Micros) -> None:
         """Step the wall clock, as an administrator or NTP would; no time passes."""
-        self._now = now_us
-        self._wake()
+        with self._guard:
+            self._at = (now_us, self._at[1])
 
-    async def nap(self, micros: Micros, nudge: asyncio.Event) -> None:
+    async def nap(self, micros: Micros, nudge: asyncio.Event, *, since_us: Micros | None = None) -> None:
         """Wait until the clock has been advanced that far."""
-        if micros <= 0:
+        with self._guard:
+            boot = self._at[1]
+            ends = (boot if since_us is None else since_us) + micros
+            nap = _Nap(ends, next(self._count), nudge, asyncio.get_running_loop())
+            if ends > boot:
+                heapq.heappush(self._naps, nap)
+        if ends <= boot:
             await asyncio.sleep(0)
             return
-        nap = (self._boot + micros, next(self._count), nudge)
-        heapq.heappush(self._naps, nap)
         try:
             await nudge.wait()
         finally:
-            # One that was nudged awake before its time must not nudge again when that time comes.
-            if nap in self._naps:
-                self._naps.remove(nap)
-                heapq.heapify(self._naps)
-
-    def _wake(self) -> None:
-        while self._naps and self._naps[0][0] <= self._boot:
-            heapq.heappop(self._naps)[2].set()
+            nap.is_over = True
+            with self._guard:
+                if nap in self._naps:
+                    self._naps.remove(nap)
+                    heapq.heapify(self._naps)
 
 
 @dataclass(slots=True)
@@ -133,8 +172,7 @@ class StepWatch:
 
     def look(self) -> str | None:
         """Return why firing is held just now, None if it is not."""
-        boot = self.clock.since_boot()
-        offset = self.clock.now() - boot
+        offset, boot = self._read()
         if self.reason is not None:
             self._look_while_held(offset, boot)
         elif self.hold_steps and self._trusted is not None and offset - self._trusted > STEP_US:
@@ -148,10 +186,19 @@ class StepWatch:
     def distrust(self, why: str) -> None:
         """Hold from the start: the clock is known to be wrong (behind the last history entry)."""
         if self.hold_steps:
-            self._since = self.clock.since_boot()
             # There is no better time to return to: only a steady minute ends this.
-            self._trusted, self._suspect = None, self.clock.now() - self._since
+            self._trusted = None
+            self._suspect, self._since = self._read()
             self.reason = f"{why}; firing is held until the clock is steady for 60 s"
+
+    def _read(self) -> tuple[Micros, Micros]:
+        """Return the wall clock against the boot-time clock, and the latter."""
+        while True:
+            boot = self.clock.since_boot()
+            now = self.clock.now()
+            # Suspended (or a manual clock moved) between the two readings, it would look like a step: read again.
+            if self.clock.since_boot() - boot < SECOND:
+                return now - boot, boot
 
     def _look_while_held(self, offset: Micros, boot: Micros) -> None:
         if self._trusted is not None and abs(offset - self._trusted) <= STEP_US:

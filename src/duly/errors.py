@@ -24,12 +24,16 @@
     │   ├── StoreRejected                  the database refuses what one event brings about
     │   ├── StoreBusy                      somebody else holds the write lock for too long
     │   └── StoreStopped                   fail-stop: the store can no longer be trusted
+    ├── Reject                             raised by a handler: trying again will not help
+    ├── RetryLater                         raised by a handler: not before so long
     └── WrongState                         a call that makes no sense now (not started, stopped, forked)
 
 A message names the thing, what was wrong with it, and what would be right.
 """
 
 from __future__ import annotations
+
+from datetime import timedelta
 
 
 class DulyError(Exception):
@@ -118,6 +122,19 @@ class StoreBusy(StoreError):
 
 class StoreStopped(StoreError):
     """Fail-stop: the store can no longer be trusted, so nothing more is written."""
+
+
+class Reject(DulyError):
+    """Raised by a handler: this delivery will never succeed. It is dead at once, and can be replayed."""
+
+
+class RetryLater(DulyError):
+    """Raised by a handler: not now. The next attempt is made no sooner than `after` from now."""
+
+    def __init__(self, said: str = "", *, after: timedelta) -> None:
+        """Say why, and for how long."""
+        super().__init__(said or f"asked to be tried again in {after}")
+        self.after = after
 
 
 class WrongState(DulyError):

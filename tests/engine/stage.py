@@ -12,7 +12,10 @@ from typing import Any, ParamSpec, TypeVar
 from typing_extensions import override
 
 from duly.agenda import Agenda
+from duly.channels.handlers import Handlers
 from duly.clock import ManualClock, Micros, StepWatch
+from duly.engine.courier import Courier
+from duly.engine.delivering import DeliveryStep
 from duly.engine.firing import FiringStep
 from duly.engine.recovery import Recovery, Report
 from duly.engine.threads import StoreThreads
@@ -126,6 +129,16 @@ class Stage:
             watch=self.watch,
             threads=InlineThreads(),
         )
+        self.handlers = Handlers()
+        self.delivering = DeliveryStep(
+            store=self.store,
+            clock=self.clock,
+            node="n1",
+            threads=InlineThreads(),
+            desks={},
+            delivers=lambda: True,
+        )
+        self.courier = Courier(self.delivering, self.handlers, dict)
 
     def put(self, *events: Event, known_for: timedelta | None = None) -> None:
         """Put events that have been known for ever."""

@@ -567,10 +567,11 @@ async def test_a_second_scheduler_on_a_file_stands_by_and_takes_over(tmp_path: P
 @in_a_loop
 async def test_health_says_what_is_wrong_and_when_it_is_right_again() -> None:
     clock = ManualClock(T0)
-    store = FailingStore(next_due_us=[None, *([StoreBusy("locked")] * 2)])
+    store = FailingStore(next_due_us=[])
     scheduler = scheduler_on(store, clock)
     await scheduler.start()
     await scheduler.settled()
+    store.plan["next_due_us"] += [StoreBusy("locked")] * 2
     clock.advance(SECOND)
     waiting = asyncio.create_task(scheduler.settled())
     while not scheduler.troubles():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from typing_extensions import override
 
 from duly.clock import STEADY_US, STEP_US, ManualClock, StepWatch, SystemClock
 from tests.builders import DAY, HOUR, MINUTE, SECOND, T0
@@ -227,3 +228,65 @@ async def test_a_nap_on_a_manual_clock_that_was_nudged_does_not_nudge_later() ->
     nudge.clear()
     clock.advance(100)
     assert not nudge.is_set()
+
+
+@in_a_loop
+async def test_a_manual_clock_wakes_those_who_nap_in_other_threads_and_no_closed_loop_is_in_its_way() -> None:
+    clock = ManualClock(T0)
+
+    def given_up() -> None:
+        loop = asyncio.new_event_loop()
+        task = loop.create_task(clock.nap(50, asyncio.Event()))
+        loop.run_until_complete(asyncio.wait([task], timeout=0.01))
+        task._log_destroy_pending = False  # type: ignore[attr-defined]  # asyncio would complain of this test
+        kept.append(task)
+        loop.close()
+
+    kept: list[asyncio.Task[None]] = []
+    await asyncio.to_thread(given_up)
+    others = [asyncio.create_task(asyncio.to_thread(asyncio.run, clock.nap(100, asyncio.Event()))) for _ in range(3)]
+    while len(clock._naps) < 4:
+        await asyncio.wait(others, timeout=0.001)
+    clock.advance(99)
+    await asyncio.wait(others, timeout=0.01)
+    assert not any(other.done() for other in others)
+    clock.advance(1)
+    await asyncio.gather(*others)
+    assert clock._naps == []
+
+
+@in_a_loop
+async def test_a_nap_counts_from_the_reading_that_it_is_told_of() -> None:
+    manual = ManualClock(T0)
+    began = manual.since_boot()
+    manual.advance(100)
+    await manual.nap(100, asyncio.Event(), since_us=began)  # by now it is over
+    later = asyncio.create_task(manual.nap(101, asyncio.Event(), since_us=began))
+    await asyncio.wait([later], timeout=0.01)
+    assert not later.done()
+    manual.advance(1)
+    await later
+    system = SystemClock()
+    await system.nap(3600 * SECOND, asyncio.Event(), since_us=system.since_boot() - 3600 * SECOND)
+
+
+class MovedMeanwhile(ManualClock):
+    """A clock that another thread moves between the two readings of a look."""
+
+    by = 0
+
+    @override
+    def now(self) -> int:
+        by, self.by = self.by, 0
+        if by:
+            self.advance(by)
+        return super().now()
+
+
+def test_a_host_suspended_between_the_two_readings_of_a_look_is_no_step() -> None:
+    clock = MovedMeanwhile(T0)
+    watch = StepWatch(clock)
+    assert watch.look() is None
+    clock.by = HOUR
+    assert watch.look() is None
+    assert clock.since_boot() == HOUR

@@ -454,7 +454,7 @@ async def test_scenario_18_of_a_thousand_events_two_are_broken_and_the_others_ar
         assert "no_such_milestone" in report.set_aside["w456"]
         status = await scheduler.status()
         assert (status.healthy, status.counts.set_aside) == (False, 2)
-        broken = await scheduler._call(scheduler.agenda.set_aside)
+        broken = await scheduler._life.call(scheduler.agenda.set_aside)
         assert {row.id: row.error for row in broken} == report.set_aside
 
 
@@ -503,7 +503,7 @@ async def test_scenario_29_a_page_reads_the_truth_while_nothing_runs_and_knows_w
     view = await reader.get("w1")
     assert (view.status, view.announced) == (STARTED, OPEN)
     assert [trigger.milestone for trigger in view.overdue] == ["registration_close", "event_start"]
-    overdue = await reader._call(reader.agenda.overdue)
+    overdue = await reader._life.call(reader.agenda.overdue)
     assert [(o.trigger.event_id, o.trigger.milestone, o.trigger.due_us) for o in overdue] == [
         ("w1", "registration_close", ten - 1),
         ("w1", "event_start", ten),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
+from duly.errors import DulyError
 from duly.model.dates import Micros, to_datetime
 from duly.model.delivery import Delivery, Subscriber
 from duly.model.event import Status
@@ -30,7 +32,7 @@ class Outcome:
 
     `said`: the error or the answer, one line. `code`: an HTTP status. `retry_after`: no attempt before so long.
     `pause`: nothing at all for this subscriber for so long (a breaker, a rate limit). `disable`: why this subscriber
-    wants nothing more, ever (410 Gone).
+    wants nothing more, ever (410 Gone). `settled`: the attempt was its own transaction, which has settled it.
     """
 
     verdict: Verdict = Verdict.DELIVERED
@@ -39,6 +41,7 @@ class Outcome:
     retry_after: timedelta | None = None
     pause: timedelta | None = None
     disable: str | None = None
+    settled: bool = False
 
 
 DELIVERED = Outcome()
@@ -109,6 +112,21 @@ class Context:
         return logging.LoggerAdapter(logging.getLogger("duly.handlers"), extra)
 
 
+SAID_MOST: Final = 500
+
+
+def said_of(error: BaseException) -> str:
+    """Return an error as one short line that can be stored and shown."""
+    name = type(error).__name__
+    try:
+        text = str(error)
+    except BaseException:  # noqa: BLE001 - whatever somebody's error does when it is asked what it says
+        text = "(its text cannot be had)"
+    lines = text.strip().splitlines()
+    said = name if not lines else lines[0] if isinstance(error, DulyError) else f"{name}: {lines[0]}"
+    return said[:SAID_MOST].encode(errors="replace").decode()
+
+
 class Channel(Protocol):
     """A way out: makes one attempt at telling a subscriber.
 
@@ -117,3 +135,80 @@ class Channel(Protocol):
 
     async def deliver(self, context: Context) -> Outcome:
         """Make one attempt."""
+
+
+class LateChannel:
+    """A channel that is made when it is first needed: what it imports costs nothing before."""
+
+    def __init__(self, make: Callable[[], Channel]) -> None:
+        """Make nothing yet."""
+        self._make = make
+        self._made: Channel | None = None
+
+    async def deliver(self, context: Context) -> Outcome:
+        """Make one attempt."""
+        if self._made is None:
+            self._made = self._make()
+        return await self._made.deliver(context)
+
+
+# Called with an attempt's ticket and what came of it, from whatever thread.
+Done = Callable[[int, Outcome], None]
+
+
+class Desk(Protocol):
+    """Where attempts are begun by the batch, each under a ticket of its own.
+
+    `done` is told of each, once; of one that was cancelled perhaps not.
+    """
+
+    def serves(self, subscriber: Subscriber) -> bool:
+        """Return whether it can tell this subscriber."""
+
+    def begin(self, batch: Sequence[tuple[int, Context]], done: Done) -> None:
+        """Begin attempts, without waiting for any."""
+
+    def cancel(self, ticket: int) -> None:
+        """Wait no longer for an attempt."""
+
+    def end(self) -> None:
+        """Begin nothing more."""
+
+
+class ChannelDesk:
+    """The desk of a channel whose attempts are coroutines, run in the event loop in which they are begun."""
+
+    def __init__(self, channel: Channel) -> None:
+        """Begin nothing yet."""
+        self._channel = channel
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+
+    def serves(self, subscriber: Subscriber) -> bool:
+        """Return whether the channel can tell this subscriber: any, unless it says otherwise."""
+        serves: Callable[[Subscriber], bool] | None = getattr(self._channel, "serves", None)
+        return serves is None or serves(subscriber)
+
+    def begin(self, batch: Sequence[tuple[int, Context]], done: Done) -> None:
+        """Begin attempts."""
+        for ticket, context in batch:
+            self._tasks[ticket] = asyncio.create_task(self._attempt(ticket, context, done))
+
+    async def _attempt(self, ticket: int, context: Context, done: Done) -> None:
+        try:
+            outcome = await self._channel.deliver(context)
+        except BaseException as error:  # noqa: BLE001 - whatever a channel raises is the failure of this attempt
+            outcome = Outcome(verdict=Verdict.FAILED, said=said_of(error))
+        finally:
+            self._tasks.pop(ticket, None)
+        done(ticket, outcome)
+
+    def cancel(self, ticket: int) -> None:
+        """Cancel an attempt."""
+        task = self._tasks.pop(ticket, None)
+        if task is not None:
+            task.cancel()
+
+    def end(self) -> None:
+        """Cancel what is under way."""
+        for ticket in list(self._tasks):
+            self.cancel(ticket)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from duly.model.history import Cause
 from duly.rules.advance import Firing
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from duly.clock import Clock, Micros, StepWatch
     from duly.engine.threads import StoreThreads
     from duly.model.history import Entry
+    from duly.stores.births import Born, LeaseTerms
     from duly.stores.store import Store
 
 logger = logging.getLogger("duly.engine")
@@ -25,6 +26,16 @@ logger = logging.getLogger("duly.engine")
 BATCH: Final = 500
 LOGGED_MOST: Final = 20
 Listener = Callable[[Sequence["Entry"]], None]
+
+
+class Outgoing(Protocol):
+    """What takes over the deliveries that are born with a firing."""
+
+    def terms(self) -> LeaseTerms | None:
+        """Return on which terms deliveries may be born leased, None if none may."""
+
+    def accept(self, born: Iterable[Born]) -> None:
+        """Take over what was born leased."""
 
 
 @dataclass(slots=True)
@@ -54,6 +65,7 @@ class FiringStep:
     caught_up_before_us: Micros = 0
     outage: int | None = None
     stopping: bool = False
+    outgoing: Outgoing | None = None
 
     async def run_once(self) -> Micros | None:
         """Fire until nothing is due."""
@@ -69,7 +81,10 @@ class FiringStep:
 
     async def fire_batch(self) -> Fired:
         """Fire one batch in one transaction, and tell the listeners of it."""
-        fired = await self.threads.fire(self._fire)
+        terms = None if self.outgoing is None else self.outgoing.terms()
+        fired = await self.threads.fire(self._fire, terms)
+        if self.outgoing is not None and fired.born:
+            self.outgoing.accept(fired.born)
         for event_id, error in islice(fired.set_aside.items(), LOGGED_MOST):
             logger.error("event '%s' is set aside: %s", event_id, error)
         if len(fired.set_aside) > LOGGED_MOST:
@@ -87,7 +102,7 @@ class FiringStep:
                 # The transitions stand, and the next batch must not wait for whoever wanted to hear of this one.
                 logger.exception("a listener raised; what it was told of has happened all the same")
 
-    def _fire(self) -> Fired:
+    def _fire(self, terms: LeaseTerms | None) -> Fired:
         # The clocks are read here, in the store's thread, as late as possible: the claim asks what is due *now*,
         # and a step that was made since the alarm was asked for must not fire anything.
         if self.watch.look() is not None:
@@ -96,7 +111,7 @@ class FiringStep:
         fresh_from = now - self.grace_us
         late_before = max(fresh_from, self.caught_up_before_us)
         firing = Firing(now, late_before, self.node, self.outage)
-        request = FireRequest(firing=firing, most=BATCH, fresh_from_us=fresh_from, strict=self.strict)
+        request = FireRequest(firing=firing, most=BATCH, fresh_from_us=fresh_from, strict=self.strict, lease=terms)
         return self.store.fire_due(request)
 
     @property

@@ -62,7 +62,7 @@ class Loop:
         await done
 
     def nudge(self) -> None:
-        """Wake it now. From the event loop's own thread only."""
+        """Wake it now. In the event loop's own thread: from others through `call_soon_threadsafe`."""
         self._nudge.set()
 
     def stop(self) -> None:
@@ -75,7 +75,8 @@ class Loop:
         """Why the loop is not healthy, None if it is."""
         if self.error is not None:
             return f"{self.step.name}: {self.error}"
-        if self._round_us is not None and self._clock.since_boot() - self._round_us > STUCK_US + self._nap_us_most:
+        began_us = self._round_us  # read once: whoever asks may be in another thread
+        if began_us is not None and self._clock.since_boot() - began_us > STUCK_US + self._nap_us_most:
             return f"{self.step.name}: has not come round for {STUCK_US // SECOND} s"
         return None
 
@@ -109,7 +110,9 @@ class Loop:
             if not done.done():
                 done.set_result(None)
         if not self._stopping:
-            await self._clock.nap(self._pause(wanted), self._nudge)
+            # Read before the pause is worked out: what passes in between shortens the nap, and never prolongs it.
+            since = self._clock.since_boot()
+            await self._clock.nap(self._pause(wanted), self._nudge, since_us=since)
 
     def _end(self) -> None:
         """Leave nobody waiting for a round that will not come."""
@@ -124,6 +127,7 @@ class Loop:
         return max(0, min(wanted - self._clock.now(), self._nap_us_most))
 
     async def _rest_after(self, error: Exception) -> None:
+        since = self._clock.since_boot()
         self._failures += 1
         said = f"{type(error).__name__}: {error}"
         if said != self.error:
@@ -131,4 +135,4 @@ class Loop:
         self.error = said
         pause = min(BACKOFF_MOST_US, BACKOFF_FIRST_US * 2 ** min(self._failures - 1, 10))
         if not self._stopping:
-            await self._clock.nap(pause, self._nudge)
+            await self._clock.nap(pause, self._nudge, since_us=since)

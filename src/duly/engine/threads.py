@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ASIDE_MOST: Final = 3
+FORKED: Final = "this is a forked child of the process that made the scheduler; fork first, or use a new process"
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -62,8 +63,7 @@ class StoreThreads:
     async def _run(self, pool: ThreadPoolExecutor, call: Callable[[], T]) -> T:
         if os.getpid() != self._pid:
             # The threads did not come along: a call that was handed to them would wait for ever.
-            msg = "this is a forked child of the process that made the scheduler; fork first, or use a new process"
-            raise WrongState(msg)
+            raise WrongState(FORKED)
         try:
             running = asyncio.get_running_loop().run_in_executor(pool, call)
         except RuntimeError as error:

@@ -168,8 +168,8 @@ class Delivery:
     `id` is the subscriber's idempotency key: it never changes over retries. `topic`: the milestone that fired, or
     `revoked`, `cancelled`, `outage`, `dead`… `seq`: the number of the history entry within the event; negative for
     what is about none: minus an outage's id, minus the number of the delivery that died. `replay_of`: the closed
-    delivery that a person had made again, 0 for none. `wake_us`: when it may next be attempted (leased: when its
-    lease ends); None: closed.
+    delivery that a person had made again, 0 for none; negative: a person had it announced. `wake_us`: when it may
+    next be attempted (leased: when its lease ends); None: closed.
     """
 
     number: int
@@ -220,7 +220,7 @@ class Delivery:
             "next_attempt_at": _iso_or_none(self.wake_us if self.node is None else None),
             "closed_at": _iso_or_none(self.closed_us),
             "attempts": self.attempts,
-            "replay_of": self.replay_of or None,
+            "replay_of": self.replay_of if self.replay_of > 0 else None,
         }
 
 

@@ -1,0 +1,126 @@
+"""The attempts that are under way, and what becomes of a delivery by the outcome of one."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from duly.channels.channel import Outcome, Verdict
+from duly.model.delivery import WAITING_US, Attempt, State
+from duly.stores.outbox_verbs import LOST, Result
+
+if TYPE_CHECKING:
+    from duly.engine.lines import Held
+    from duly.model.dates import Micros
+    from duly.model.delivery import Subscriber
+
+MICROSECOND: Final = timedelta(microseconds=1)
+
+
+@dataclass(slots=True)
+class Running:
+    """One attempt under way, under a ticket of its own. It is given up at `deadline_us`, by the boot clock."""
+
+    ticket: int
+    held: Held
+    subscriber: Subscriber
+    node: str
+    started_us: Micros
+    deadline_us: Micros
+
+    @property
+    def attempt(self) -> int:
+        """Its number, from 1: one that was leased behind another was not counted then."""
+        return max(1, self.held.lease.attempt)
+
+
+@dataclass(slots=True)
+class Attempts:
+    """All attempts under way. `done` may be called from any thread; `wake` is then called, also there."""
+
+    ended: deque[tuple[int, Outcome]] = field(default_factory=deque)
+    signalled: bool = False
+    _running: dict[int, Running] = field(default_factory=dict)
+    _deadlines: list[tuple[Micros, int]] = field(default_factory=list)
+    _tickets: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def __bool__(self) -> bool:
+        """Whether any is under way."""
+        return bool(self._running)
+
+    def __iter__(self) -> Iterator[Running]:
+        """Yield them."""
+        return iter(list(self._running.values()))
+
+    def clear(self) -> None:
+        """Forget them all: what comes of them is no longer waited for."""
+        self._running.clear()
+        self.ended.clear()
+
+    def get(self, ticket: int) -> Running | None:
+        """Return the attempt of a ticket, None once it has ended."""
+        return self._running.get(ticket)
+
+    @property
+    def next_deadline(self) -> Micros | None:
+        """When the first of them has taken too long, by the boot clock."""
+        while self._deadlines and self._deadlines[0][1] not in self._running:
+            heapq.heappop(self._deadlines)
+        return self._deadlines[0][0] if self._deadlines else None
+
+    def begin(self, held: Held, subscriber: Subscriber, node: str, now_us: Micros, boot_us: Micros) -> Running:
+        """Note that an attempt begins."""
+        ticket = next(self._tickets)
+        deadline = boot_us + subscriber.timeout // MICROSECOND
+        running = self._running[ticket] = Running(ticket, held, subscriber, node, now_us, deadline)
+        heapq.heappush(self._deadlines, (deadline, ticket))
+        return running
+
+    def collect(self, boot_us: Micros) -> Iterator[tuple[Running, Outcome | None]]:
+        """Yield the attempts that have ended, with their outcomes; and with None those that have taken too long."""
+        self.signalled = False
+        while self.ended:
+            ticket, outcome = self.ended.popleft()
+            running = self._running.pop(ticket, None)
+            if running is not None:  # else it had been given up
+                yield running, outcome
+        while (deadline := self.next_deadline) is not None and deadline <= boot_us:
+            yield self._running.pop(heapq.heappop(self._deadlines)[1]), None
+
+
+def result_of(running: Running, outcome: Outcome, now_us: Micros, *, alone: bool) -> Result:
+    """Return what becomes of a delivery: delivered, dead, or tried again later.
+
+    `alone`: nothing is held behind it, so that whoever waits behind it in the store is to be woken.
+    """
+    lease = running.held.lease
+    verdict = str(outcome.verdict)
+    attempt = Attempt(
+        lease.number, running.attempt, running.node, running.started_us, now_us, verdict, outcome.code, outcome.said
+    )
+    if outcome.verdict is Verdict.DELIVERED:
+        return Result(lease, State.DELIVERED, None, None, attempt, alone)
+    delay = running.subscriber.retry.delay_us(running.attempt, lease.number)
+    if outcome.verdict is Verdict.REJECTED or delay is None:
+        return Result(lease, State.DEAD, None, outcome.said, attempt, alone)
+    if outcome.retry_after is not None:
+        delay = max(delay, outcome.retry_after // MICROSECOND)
+    return Result(lease, State.PENDING, now_us + delay, outcome.said, attempt)
+
+
+def was_stopped(running: Running, now_us: Micros) -> Result:
+    """Return a delivery whose attempt was cut off by a stop: whoever comes next tries again at once."""
+    lease = running.held.lease
+    said = "the scheduler was stopped during the attempt"
+    attempt = Attempt(lease.number, running.attempt, running.node, running.started_us, now_us, LOST, None, said)
+    return Result(lease, State.PENDING, now_us, said, attempt)
+
+
+def put_off(held: Held, wake_us: Micros | None) -> Result:
+    """Return a delivery that was not attempted: given back until an instant, or (None) behind the one before it."""
+    return Result(held.lease, State.PENDING, WAITING_US if wake_us is None else wake_us, None, None)

@@ -1,0 +1,72 @@
+"""What a batch of deliveries is about, read in one go: the contexts that are handed out, and a last judgement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from duly.channels.channel import Context
+from duly.errors import UnknownLifecycle
+from duly.rules.catch_up import Judgement, Verdict
+from duly.rules.view import EventView
+from duly.stores.verbs import stored_row
+
+if TYPE_CHECKING:
+    from duly.engine.attempts import Running
+    from duly.model.dates import Micros
+    from duly.model.delivery import Lease, Subscriber
+    from duly.model.history import Entry
+    from duly.rules.audience import Audience
+    from duly.stores.outbox import Told
+    from duly.stores.store import Store
+
+
+def read_subjects(store: Store, leases: Sequence[Lease], known: Mapping[tuple[str, int], Entry]) -> Subjects:
+    """Read what deliveries are about. In a thread of the store's; entries that are `known` are not read again."""
+    return Subjects(store, store.outbox.told_of(leases, known))
+
+
+@dataclass(frozen=True, slots=True)
+class Subjects:
+    """The rows of a batch, understood only when somebody asks."""
+
+    store: Store
+    told: Told
+
+    def context(self, running: Running, now_us: Micros) -> Context:
+        """Return what a subscriber is handed."""
+        lease = running.held.lease
+        number = -lease.seq
+        return Context(
+            delivery_id=self.store.outbox.delivery_id(lease.number),
+            attempt=running.attempt,
+            topic=lease.topic,
+            subscriber=running.subscriber,
+            event_id=lease.event_id,
+            due_us=lease.due_us,
+            now_us=now_us,
+            transition=self.told.entries.get((lease.event_id, lease.seq)),
+            outage=None if lease.event_id else self.told.outages.get(number),
+            dead=self.told.dead.get(number) if lease.seq < 0 and lease.topic == "dead" else None,
+            look_up=(lambda: self.view(lease.event_id, now_us)) if lease.event_id in self.told.rows else None,
+        )
+
+    def view(self, event_id: str, now_us: Micros) -> EventView:
+        """Return an event as it was when the batch was read. Raises UnknownLifecycle, StoreError."""
+        row = stored_row(self.told.rows[event_id])
+        return EventView(row, self.store.lifecycle_of(row), now_us)
+
+    def judged(self, lease: Lease, subscriber: Subscriber, audience: Audience, now_us: Micros) -> Judgement:
+        """Say whether a delivery is still to be made, with its event as it is now."""
+        entry = self.told.entries.get((lease.event_id, lease.seq))
+        columns = self.told.rows.get(lease.event_id)
+        if entry is None or columns is None:
+            return Judgement(Verdict.HOLD, "the history entry that it tells of is not there")
+        row = stored_row(columns)
+        try:
+            lifecycle = self.store.lifecycle_of(row)
+        except UnknownLifecycle:
+            lifecycle = None  # it happened, and there is no policy any more that says otherwise
+        ready_us = lease.ready_us if lease.attempt > 1 else None
+        return audience.judged(subscriber, entry, row, lifecycle, now_us, ready_us=ready_us)
