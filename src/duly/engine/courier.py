@@ -84,7 +84,7 @@ class Courier:
         step = self.step
         if self._loop is None or not step.delivers():
             return True
-        before = step.rounds
+        before = step.settling.rounds
         step.look_soon()
         await self._loop.came_round()
         while not step.is_quiet:
@@ -92,7 +92,7 @@ class Courier:
             if not step.has_news:
                 await step.ended.wait()
             await self._loop.came_round()
-        return step.rounds == before
+        return step.settling.rounds == before
 
     async def end(self) -> None:
         """Begin nothing more; what is under way may finish; what is not settled then is given back."""

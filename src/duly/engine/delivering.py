@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from duly.channels.channel import Context, Desk, Outcome, Verdict
+from duly.channels.channel import Context, Desk, Outcome
 from duly.clock import SECOND
-from duly.engine.attempts import MICROSECOND, Attempts, Running, put_off, result_of, was_stopped
+from duly.engine.attempts import Attempts, Running, result_of
 from duly.engine.lines import Held, Lines, Waiting
 from duly.engine.restraint import Restraint
-from duly.engine.subjects import Subjects, read_subjects
-from duly.engine.telling import DeliveryTotals, Telling, TellingListener
-from duly.model.delivery import WAITING_US, Standing
+from duly.engine.settling import Settling
+from duly.engine.subjects import Rows, Subjects, read_subjects
+from duly.engine.telling import DeliveryTotals, TellingListener
+from duly.model.delivery import Standing
 from duly.rules.audience import closed_as
 from duly.stores.births import LeaseTerms
 from duly.stores.outbox_verbs import Result
@@ -32,10 +33,12 @@ logger = logging.getLogger("duly.engine")
 
 LEASE_US: Final[Micros] = 30 * SECOND
 # What this node holds of one subscriber at most: so many times what is under way at once.
-HELD_FACTOR: Final = 100
-HELD_MOST: Final = 10_000
+HELD_FACTOR: Final = 250
+HELD_MOST: Final = 25_000
 LOOK_US: Final[Micros] = SECOND // 5
 BATCH: Final = 1000
+# So many results are written even while there is more to begin; fewer are left until there is not.
+SETTLED_AT: Final = 1000
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,35 +58,60 @@ class DeliveryStep:
     desks: Mapping[str, Desk]
     delivers: Callable[[], bool]
     rate: float | None = None
-    totals: DeliveryTotals = field(default_factory=DeliveryTotals)
     listeners: list[TellingListener] = field(default_factory=list)
     lines: Lines = field(default_factory=Lines)
     stopping: bool = False
-    rounds: int = 0  # how often something was settled
-    # Set whenever an attempt has ended; cleared by whoever waits for that.
+    # Set whenever something has come of what is under way; cleared by whoever waits for that.
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     wake: Callable[[], None] = lambda: None
+    settling: Settling = field(init=False)
     _audience: Audience | None = None
     _attempts: Attempts = field(default_factory=Attempts)
-    _unsettled: list[Result] = field(default_factory=list)
     _restraint: Restraint = field(default_factory=Restraint)
+    _more_is_coming: bool = False
     _look_at: Micros = 0
     _renewed_at: Micros = 0
     _impatient: bool = False
+    _rows: Rows = field(default_factory=Rows)
+
+    def __post_init__(self) -> None:
+        """Begin with nothing."""
+        self.reset()
 
     def reset(self) -> None:
         """Begin anew, for a new start: what was held before has been given back, or runs out."""
-        self.lines, self._attempts, self.totals = Lines(), Attempts(), DeliveryTotals()
+        self.lines, self._attempts, self._restraint = Lines(), Attempts(), Restraint(self.rate)
         self.ended = asyncio.Event()
-        self.stopping = self._impatient = False
+        self.stopping = self._impatient = self._more_is_coming = False
         self._audience = None
         self._look_at = self._renewed_at = 0
-        self._unsettled.clear()
-        self._restraint = Restraint(self.rate)
+        self.settling = Settling(
+            store=self.store,
+            clock=self.clock,
+            threads=self.threads,
+            lines=self.lines,
+            restraint=self._restraint,
+            attempts=self._attempts,
+            ended=self.ended,
+            cancel=self._cancel,
+            look=self._look_now,
+            listeners=self.listeners,
+        )
 
     def prepare(self, audience: Audience) -> None:
         """Take note of who listens, before the first look."""
         self._audience = audience
+
+    @property
+    def totals(self) -> DeliveryTotals:
+        """What has become of deliveries since the start."""
+        return self.settling.totals
+
+    def _cancel(self, running: Running) -> None:
+        self.desks[running.subscriber.channel].cancel(running.ticket)
+
+    def _look_now(self) -> None:
+        self._look_at = 0
 
     # -- what the firing hands over ---------------------------------------------------------------------
 
@@ -94,12 +122,16 @@ class DeliveryStep:
         rooms = {s.number: room for s in self._audience.active if (room := self._room(s)) > 0}
         return LeaseTerms(self.node, self.clock.now() + LEASE_US, rooms)
 
-    def accept(self, born: Iterable[Born]) -> None:
-        """Take over deliveries that were born leased to this node."""
+    def accept(self, born: Iterable[Born], *, more: bool) -> None:
+        """Take over deliveries that were born leased to this node; `more`: another batch is being fired already."""
+        is_news = self._more_is_coming and not more
+        self._more_is_coming = more
         boot = self.clock.since_boot()
         for lease, entry in born:
             self.lines.add(Held(lease, entry, boot))
-        self.wake()
+            is_news = True
+        if is_news:
+            self.wake()
 
     def look_soon(self) -> None:
         """Have the next round look for what others have committed."""
@@ -122,13 +154,21 @@ class DeliveryStep:
         """Do all that can be done now."""
         if not self.delivers() or self.store.stopped is not None:
             return None
-        busy = True
-        while busy:
-            await self._settle()
+        while True:
+            self.settling.collect()
+            if len(self.settling.unsettled) >= SETTLED_AT:
+                self.settling.begin()
             await self._renew()
             await self._look()
-            busy = await self._begin() or bool(self._unsettled or self._attempts.ended)
-        return self._wanted()
+            if await self._begin() or self._attempts.ended:
+                continue
+            # While more is being fired, what has just been fired is told first, and written down a little later.
+            if self._more_is_coming:
+                return self._wanted()
+            self.settling.begin()
+            if not self.settling.is_busy:
+                return self._wanted()
+            await self.settling.news()
 
     @property
     def has_news(self) -> bool:
@@ -138,7 +178,8 @@ class DeliveryStep:
     @property
     def is_quiet(self) -> bool:
         """Whether nothing is under way, to be settled, or ready: nothing happens until time passes or news come."""
-        return not (self._unsettled or self._attempts or self._startable() or self._look_at <= self.clock.now())
+        is_busy = self.settling.is_busy or self._attempts or self._startable()
+        return not is_busy and self._look_at > self.clock.now()
 
     def _wanted(self) -> Micros:
         now, boot = self.clock.now(), self.clock.since_boot()
@@ -148,104 +189,6 @@ class DeliveryStep:
             wishes.append(deadline - boot)
         wishes += [end - boot for end in self._restraint.ends(boot)]
         return now + max(0, min(wishes))
-
-    # -- settling ---------------------------------------------------------------------------------------
-
-    async def _settle(self) -> None:
-        """Write what came of the attempts that have ended. An error leaves it to the next round: nothing is lost."""
-        self._collect()
-        results = list(self._unsettled)
-        if not results:
-            return
-        settled = await self.threads.aside(self.store.outbox.settle, results, self.clock.now())
-        self.rounds += 1
-        del self._unsettled[: len(results)]
-        self._let_go(results, settled.stale)
-        if self.listeners:
-            self._tell(results, settled.stale)
-        await self._disable()
-
-    def _tell(self, results: Sequence[Result], stale: frozenset[int]) -> None:
-        assert self._audience is not None  # noqa: S101 - nothing is settled before a look
-        outbox, names = self.store.outbox, self._audience.by_number
-        told = [
-            Telling.of(result, outbox.delivery_id(result.lease.number), names[result.lease.subscriber].name)
-            for result in results
-            if result.lease.number not in stale and result.wake_us != WAITING_US
-        ]
-        for listener in tuple(self.listeners):
-            listener(told)
-
-    def _collect(self) -> None:
-        """Turn what has ended, or taken too long, into results."""
-        now, boot = self.clock.now(), self.clock.since_boot()
-        for running, ended in self._attempts.collect(boot):
-            outcome = self._given_up(running) if ended is None else ended
-            self._heed(running, outcome)
-            if outcome.settled:
-                # Its own transaction has settled it, and woken the one behind it.
-                self.totals.delivered += outcome.verdict is Verdict.DELIVERED
-                self.lines.done(running.held)
-                self._look_at = 0
-                continue
-            result = result_of(running, outcome, now, alone=self.lines.is_alone(running.held))
-            self._unsettled.append(result)
-            if result.wake_us is not None:
-                # The first goes back, and all behind it with it: the line waits until its time has come.
-                self._unsettled += [put_off(held, None) for held in self.lines.drop_behind(running.held)]
-
-    def _given_up(self, running: Running) -> Outcome:
-        self.desks[running.subscriber.channel].cancel(running.ticket)
-        seconds = running.subscriber.timeout.total_seconds()
-        return Outcome(verdict=Verdict.FAILED, said=f"no answer within {seconds:g} s")
-
-    def _heed(self, running: Running, outcome: Outcome) -> None:
-        """Do what an outcome says of the subscriber as a whole."""
-        number = running.subscriber.number
-        if outcome.verdict is Verdict.DELIVERED:
-            self._restraint.succeeded(number)
-        if outcome.disable is not None:
-            self._restraint.disabled[number] = outcome.disable
-        elif outcome.pause is not None:
-            pause_us = outcome.pause // MICROSECOND
-            self._restraint.pause(number, self.clock.since_boot() + pause_us)
-            self._give_back([number], self.clock.now() + pause_us)
-
-    def _give_back(self, subscribers: Iterable[int], wake_us: Micros) -> None:
-        """Give up the leases of what has not been begun."""
-        firsts = set()
-        for held in self.lines.drop_ready(subscribers):
-            is_first = held.line not in firsts
-            firsts.add(held.line)
-            self._unsettled.append(put_off(held, wake_us if is_first else None))
-
-    def _let_go(self, results: Sequence[Result], stale: frozenset[int]) -> None:
-        for result in results:
-            number = result.lease.number
-            held = self.lines.get(number)
-            if number in stale:
-                self.totals.stale += 1
-                logger.warning("delivery %d is somebody else's by now; what came of it here is not written", number)
-                # Those behind it must not overtake it: they are given back with it.
-                self._unsettled += [put_off(each, None) for each in self.lines.drop_behind(held)] if held else []
-            else:
-                self.totals.count(result)
-            if held is not None:
-                self.lines.done(held)
-        # Something may have been woken, or put off to an instant that is sooner than the next look.
-        self._look_at = 0
-
-    async def _disable(self) -> None:
-        """Write down who wants nothing more; what they are owed is parked."""
-        for number, reason in list(self._restraint.disabled.items()):
-            subscriber = None if self._audience is None else self._audience.by_number.get(number)
-            if subscriber is not None:
-                logger.error("subscriber '%s' is disabled: %s", subscriber.name, reason)
-                disabled = replace(subscriber, standing=Standing.DISABLED, reason=reason)
-                await self.threads.aside(self.store.outbox.put_subscriber, disabled, self.clock.now())
-            self.lines.drop_ready([number])
-            del self._restraint.disabled[number]
-            self._look_at = 0
 
     # -- leases -----------------------------------------------------------------------------------------
 
@@ -268,6 +211,8 @@ class DeliveryStep:
         self._audience = await self.threads.aside(outbox.audience)
         wakes = await self.threads.aside(outbox.next_wakes)
         by_number = self._audience.by_number
+        # Whoever is told no more has had everything parked: it is not ours any longer.
+        self.lines.drop_ready(n for n, subscriber in by_number.items() if subscriber.standing is not Standing.ACTIVE)
         due = {number: room for number, wake in wakes.items() if wake <= now and (room := self._room_of(number)) > 0}
         self._look_at = min(
             [now + LOOK_US, *(wake for number, wake in wakes.items() if wake > now and number in by_number)]
@@ -297,7 +242,7 @@ class DeliveryStep:
 
     def _places(self, number: int, waiting: Waiting) -> tuple[int, int]:
         subscriber = None if self._audience is None else self._audience.by_number.get(number)
-        if subscriber is None or self.stopping:
+        if subscriber is None or self.stopping or subscriber.standing is not Standing.ACTIVE:
             return 0, 0
         return self._restraint.places(subscriber, waiting, self.clock.since_boot())
 
@@ -326,7 +271,8 @@ class DeliveryStep:
         for held, subscriber in taken:
             withheld = self._withheld(held, subscriber, subjects, now, boot)
             if withheld is not None:
-                self._unsettled.append(withheld)
+                self.lines.ended(held)
+                self.settling.close(withheld, subscriber)
                 continue
             running = self._attempts.begin(held, subscriber, self.node, now, boot)
             context = subjects.context(running, now)
@@ -345,7 +291,7 @@ class DeliveryStep:
         if lease.attempt <= 1 and boot - held.since_us <= SECOND and held.entry is not None:
             return None
         assert self._audience is not None  # noqa: S101 - nothing is taken before a look
-        judged = subjects.judged(lease, subscriber, self._audience, now)
+        judged = subjects.judged(lease, subscriber, self._audience, self._rows, now)
         state = closed_as(judged.verdict)
         if state is None:
             return None
@@ -377,21 +323,15 @@ class DeliveryStep:
     async def finish(self, within: float) -> None:
         """Begin nothing more, wait so many seconds for what is under way, and give the leases back."""
         self.stopping = True
-        self._give_back(self.lines.all_subscribers(), self.clock.now())
-        await self._settle()
+        self.settling.give_back(self.lines.all_subscribers(), self.clock.now())
         patience = asyncio.get_running_loop().call_later(within, self._lose_patience)
         while self._attempts and not self._impatient:
+            await self.settling.finish()
             self.ended.clear()
-            if not self._attempts.ended:
+            if self._attempts and not self._attempts.ended:
                 await self.ended.wait()
-            await self._settle()
         patience.cancel()
-        now = self.clock.now()
-        for running in self._attempts:
-            self.desks[running.subscriber.channel].cancel(running.ticket)
-            self._unsettled.append(was_stopped(running, now))
-        self._attempts.clear()
-        await self._settle()
+        await self.settling.stop_attempts(self._cancel)
 
     def _lose_patience(self) -> None:
         self._impatient = True

@@ -34,8 +34,8 @@ class Outgoing(Protocol):
     def terms(self) -> LeaseTerms | None:
         """Return on which terms deliveries may be born leased, None if none may."""
 
-    def accept(self, born: Iterable[Born]) -> None:
-        """Take over what was born leased."""
+    def accept(self, born: Iterable[Born], *, more: bool) -> None:
+        """Take over what was born leased; `more`: another batch is being fired already."""
 
 
 @dataclass(slots=True)
@@ -69,6 +69,13 @@ class FiringStep:
 
     async def run_once(self) -> Micros | None:
         """Fire until nothing is due."""
+        try:
+            return await self._fire_all()
+        finally:
+            if self.outgoing is not None:
+                self.outgoing.accept((), more=False)
+
+    async def _fire_all(self) -> Micros | None:
         while not self.stopping:
             # Looked at before every batch: what fires cannot be called back if the clock turns out to be wrong.
             if self.watch.look() is not None:
@@ -83,8 +90,8 @@ class FiringStep:
         """Fire one batch in one transaction, and tell the listeners of it."""
         terms = None if self.outgoing is None else self.outgoing.terms()
         fired = await self.threads.fire(self._fire, terms)
-        if self.outgoing is not None and fired.born:
-            self.outgoing.accept(fired.born)
+        if self.outgoing is not None:
+            self.outgoing.accept(fired.born, more=fired.claimed >= BATCH)
         for event_id, error in islice(fired.set_aside.items(), LOGGED_MOST):
             logger.error("event '%s' is set aside: %s", event_id, error)
         if len(fired.set_aside) > LOGGED_MOST:

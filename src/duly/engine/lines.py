@@ -47,7 +47,7 @@ class Lines:
     """All that is held.
 
     A delivery is ready when it is the first of its line: when it is added, or when the one before it is done. Taken,
-    it is running until it is done itself.
+    it is running until its attempt has ended, and held until that is settled.
     """
 
     def __init__(self) -> None:
@@ -102,9 +102,15 @@ class Lines:
         """Return whether nothing is held behind it in its line."""
         return len(self._lines.get(held.line, ())) <= 1
 
-    def done(self, held: Held, *, was_running: bool = True) -> None:
-        """Let the first of a line go; the one behind it becomes ready."""
-        self._forget(held, was_running=was_running)
+    def ended(self, held: Held) -> None:
+        """Note that the attempt at the first of a line has ended: its place is free for another line."""
+        waiting = self._waiting.get(held.lease.subscriber)
+        if waiting is not None:
+            waiting.running -= 1
+
+    def done(self, held: Held) -> None:
+        """Let the first of a line go, now that it is settled; the one behind it becomes ready."""
+        self._forget(held)
         line = self._lines.get(held.line)
         if line is None or line[0] is not held:
             return
@@ -120,7 +126,7 @@ class Lines:
         behind = [each for each in line if each is not held]
         for each in behind:
             line.remove(each)
-            self._forget(each, was_running=False)
+            self._forget(each)
         return behind
 
     def drop_ready(self, subscribers: Iterable[int]) -> list[Held]:
@@ -135,7 +141,7 @@ class Lines:
             waiting.late.clear()
             for first in firsts:
                 for held in self._lines.pop(first.line, deque()):
-                    self._forget(held, was_running=False)
+                    self._forget(held)
                     dropped.append(held)
         return dropped
 
@@ -143,8 +149,6 @@ class Lines:
         """Return the numbers of everybody for whom something is or was held."""
         return list(self._waiting)
 
-    def _forget(self, held: Held, *, was_running: bool) -> None:
+    def _forget(self, held: Held) -> None:
         if self._held.pop(held.lease.number, None) is not None:
-            waiting = self._waiting[held.lease.subscriber]
-            waiting.held -= 1
-            waiting.running -= was_running
+            self._waiting[held.lease.subscriber].held -= 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from duly.channels.channel import Context
 from duly.errors import UnknownLifecycle
@@ -16,15 +16,41 @@ if TYPE_CHECKING:
     from duly.engine.attempts import Running
     from duly.model.dates import Micros
     from duly.model.delivery import Lease, Subscriber
+    from duly.model.event import EventRow
     from duly.model.history import Entry
     from duly.rules.audience import Audience
     from duly.stores.outbox import Told
     from duly.stores.store import Store
 
+ROWS_MOST: Final = 10_000
+
 
 def read_subjects(store: Store, leases: Sequence[Lease], known: Mapping[tuple[str, int], Entry]) -> Subjects:
     """Read what deliveries are about. In a thread of the store's; entries that are `known` are not read again."""
     return Subjects(store, store.outbox.told_of(leases, known))
+
+
+class Rows:
+    """Events' rows as they were last understood: a row is read anew only when what a judgement asks has changed.
+
+    That is what an edit, a hold, a removal or a redefinition changes; not what a firing does.
+    """
+
+    def __init__(self) -> None:
+        """Remember none."""
+        self._found: dict[str, tuple[tuple[Any, ...], EventRow]] = {}
+
+    def of(self, columns: tuple[Any, ...]) -> EventRow:
+        """Return the row of these columns. Raises StoreError for one that makes no sense."""
+        key = (columns[3], columns[5], columns[6], columns[15])  # definition, hold, revision, removed
+        known = self._found.get(columns[0])
+        if known is not None and known[0] == key:
+            return known[1]
+        if len(self._found) >= ROWS_MOST:
+            self._found.clear()
+        row = stored_row(columns)
+        self._found[columns[0]] = (key, row)
+        return row
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +83,15 @@ class Subjects:
         row = stored_row(self.told.rows[event_id])
         return EventView(row, self.store.lifecycle_of(row), now_us)
 
-    def judged(self, lease: Lease, subscriber: Subscriber, audience: Audience, now_us: Micros) -> Judgement:
+    def judged(
+        self, lease: Lease, subscriber: Subscriber, audience: Audience, rows: Rows, now_us: Micros
+    ) -> Judgement:
         """Say whether a delivery is still to be made, with its event as it is now."""
         entry = self.told.entries.get((lease.event_id, lease.seq))
         columns = self.told.rows.get(lease.event_id)
         if entry is None or columns is None:
             return Judgement(Verdict.HOLD, "the history entry that it tells of is not there")
-        row = stored_row(columns)
+        row = rows.of(columns)
         try:
             lifecycle = self.store.lifecycle_of(row)
         except UnknownLifecycle:
