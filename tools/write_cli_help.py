@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -44,13 +44,18 @@ def _commands() -> str:
     group = commands()
     names = group.context_settings["help_option_names"]
     top = click.Context(group, info_name="duly", terminal_width=_WIDTH, help_option_names=names)
-    parts = []
-    for name in group.list_commands(top):
-        command = group.get_command(top, name)
+    return "\n" + "\n".join(_helps(group, top)) + "\n"
+
+
+def _helps(group: click.Group, above: click.Context) -> Iterator[str]:
+    """Yield the help of every command of a group, those of a command right behind it."""
+    for name in group.list_commands(above):
+        command = group.get_command(above, name)
         if command is not None:
-            context = click.Context(command, info_name=name, parent=top, terminal_width=_WIDTH)
-            parts.append(f"### duly {name}\n\n```text\n{command.get_help(context)}\n```\n")
-    return "\n" + "\n".join(parts) + "\n"
+            context = click.Context(command, info_name=name, parent=above, terminal_width=_WIDTH)
+            yield f"### {context.command_path}\n\n```text\n{command.get_help(context)}\n```\n"
+            if isinstance(command, click.Group):
+                yield from _helps(command, context)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -19,6 +19,7 @@ from duly.rules.plan import Plan, plan
 from duly.rules.status import triggers_to_come
 from duly.rules.validate import passed_at_creation
 from duly.rules.view import EventView
+from duly.stores import residence
 from duly.stores.redefining import FROM_THE_FIRST
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from duly.model.history import Entry, Outage
     from duly.model.lifecycle import Lifecycle
     from duly.stores.audit import AuditPage
-    from duly.stores.store import Counts, Store
     from duly.stores.redefining import Place
+    from duly.stores.store import Counts, Store
 
 PUT_BATCH: Final = 1000
 MICROSECOND: Final = timedelta(microseconds=1)
@@ -79,7 +80,8 @@ class Agenda:
     """A store of events and what can be done with it. Synchronous; safe to call from any thread.
 
     `lifecycles`: your own, besides the built-in ones. `time_zone`: in which wall times are read that name no zone
-    and whose event and lifecycle name none.
+    and whose event and lifecycle name none. `environment`: the name of the one that this is (by default what
+    DULY_ENVIRONMENT says): in another, the store is a copy, and its deliveries are parked.
     """
 
     def __init__(
@@ -89,10 +91,12 @@ class Agenda:
         lifecycles: Iterable[Lifecycle] = (),
         time_zone: str | None = None,
         clock: Clock | None = None,
+        environment: str | None = None,
     ) -> None:
         """Name the store; nothing is opened yet."""
         self.store = open_store(store) if isinstance(store, str) else store
         self.clock = clock or SystemClock()
+        self.environment = environment or residence.named_environment()
         self.time_zone = None if time_zone is None else read_zone(time_zone)[0]
         self._declared = {lifecycle.name: lifecycle for lifecycle in lifecycles}
         self._current: dict[str, Lifecycle] = {}
@@ -257,7 +261,11 @@ class Agenda:
         return total
 
     def take_up(self, node: str | None = None) -> None:
-        """Do what a new owner does before it fires: follow changed lifecycles, look again at what was set aside."""
+        """Do what a new owner does before it fires.
+
+        Park what a copy would send, follow changed lifecycles, look again at what was set aside.
+        """
+        residence.take_up(self.store, self.environment, self.clock.now())
         self.rederive_changed(node)
         self.store.wake_set_aside(self.clock.now())
 

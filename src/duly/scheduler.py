@@ -6,12 +6,13 @@ import math
 import secrets
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar
 
 from duly.agenda import DEFAULT_STORE, Agenda, PutResult
 from duly.channels.channel import Channel, LateChannel
 from duly.channels.handlers import CONCURRENCY, TIMEOUT, Handlers
 from duly.clock import Clock, StepWatch, SystemClock
+from duly.deliveries import ANY, Deliveries
 from duly.engine.courier import Courier
 from duly.engine.delivering import DeliveryStep
 from duly.engine.firing import FiringStep, Listener
@@ -30,13 +31,17 @@ if TYPE_CHECKING:
 
     from duly.channels.handlers import F
     from duly.channels.task_queues import TaskQueue
+    from duly.deliveries import Account, Parked, Remade, Wanted
     from duly.engine.telling import TellingListener
-    from duly.model.delivery import Retry, Subscriber
+    from duly.model.delivery import Delivery, Retry, Subscriber
     from duly.model.event import Event, Hold, Trigger
     from duly.model.history import Entry, Outage
     from duly.model.lifecycle import Lifecycle, Policy
     from duly.rules.view import EventView
     from duly.stores.store import Store
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Scheduler:
@@ -68,18 +73,7 @@ class Scheduler:
         node: str | None = None,
     ) -> None:
         """Set it up; nothing is opened or started yet."""
-        if recovery_rate is not None and not 0 < recovery_rate < math.inf:
-            msg = f"recovery_rate {recovery_rate!r} must be a number of deliveries a second above zero, or None"
-            raise InvalidSetting(msg)
-        if misfire_grace < timedelta(0):
-            msg = f"misfire_grace {misfire_grace} is negative; use a duration from zero up"
-            raise InvalidSetting(msg)
-        if chronology not in {"event", "strict"}:
-            msg = f"chronology {chronology!r} is neither 'event' nor 'strict'"
-            raise InvalidSetting(msg)
-        if clock_jump not in {"hold", "fire"}:
-            msg = f"clock_jump {clock_jump!r} is neither 'hold' nor 'fire'"
-            raise InvalidSetting(msg)
+        _check(misfire_grace, chronology, clock_jump, recovery_rate)
         self.clock = clock or SystemClock()
         self.agenda = Agenda(store, lifecycles=lifecycles, time_zone=time_zone, clock=self.clock)
         self.store = self.agenda.store
@@ -95,25 +89,29 @@ class Scheduler:
             watch=self._watch,
             threads=StoreThreads(),
         )
+        self._deliveries = Deliveries(self.agenda)
         self.handlers = Handlers()
         self._queues: dict[str, TaskQueue] = {}
         self._task_subscribers: list[Subscriber] = []
-        delivering = DeliveryStep(
+        self._life = Life(
+            self._firing,
+            self._courier(recovery_rate),
+            open_store=self.agenda.open,
+            close_store=self.agenda.close,
+        )
+
+    def _courier(self, rate: float | None) -> Courier:
+        step = DeliveryStep(
             store=self.store,
             clock=self.clock,
             node=self.node,
             threads=self._firing.threads,
             desks={},
             delivers=lambda: self._life.turn is not None and self._life.turn.is_owner,
-            rate=recovery_rate,
+            rate=rate,
         )
-        self._firing.outgoing = delivering
-        self._life = Life(
-            self._firing,
-            Courier(delivering, self.handlers, self._channels),
-            open_store=self.agenda.open,
-            close_store=self.agenda.close,
-        )
+        self._firing.outgoing = step
+        return Courier(step, self.handlers, self._channels)
 
     # -- life -------------------------------------------------------------------------------------------
 
@@ -272,27 +270,48 @@ class Scheduler:
         """
         self._life.on_settled(listener)
 
+    async def deliveries(self, wanted: Wanted | None = None, *, most: int = 100) -> list[Delivery]:
+        """Return deliveries, newest first: those that are `wanted`. Raises UnknownSubscriber, UnknownEvent."""
+        return await self._life.aside(lambda: list(self._deliveries.find(wanted or ANY, most=most)))
+
+    async def delivery(self, delivery: int | str) -> Account:
+        """Return one delivery, by number or id, with its attempts. Raises UnknownDelivery, InvalidInput."""
+        return await self._life.aside(self._deliveries.get, delivery)
+
+    async def replay(self, *deliveries: int | str, to: str | None = None) -> Remade:
+        """Make closed deliveries again, as new ones that no policy withholds; `to` another subscriber."""
+        return await self._told(self._deliveries.replay, deliveries, to=to)
+
+    async def release(self, *deliveries: int | str) -> Remade:
+        """Make parked deliveries, as new ones."""
+        return await self._told(self._deliveries.release, deliveries)
+
+    async def park(self, *deliveries: int | str, reason: str) -> Parked:
+        """Close pending deliveries as parked: a person decides what becomes of them."""
+        return await self._told(self._deliveries.park, deliveries, reason=reason)
+
+    async def _told(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        result = await self._life.call(call, *args, **kwargs)
+        self._life.nudge()
+        return result
+
     # -- events -----------------------------------------------------------------------------------------
 
     async def put(self, events: Event | Iterable[Event], **how: Any) -> PutResult:
         """Create or edit events; the same again changes nothing. Takes what `Agenda.put` takes."""
-        result = await self._life.call(self.agenda.put, events, node=self.node, **how)
-        self._life.nudge()
-        return result
+        return await self._told(self.agenda.put, events, node=self.node, **how)
 
     async def set_hold(self, event_id: str, hold: Hold, **why: str | None) -> PutResult:
         """Set or lift a hold. Raises UnknownEvent."""
-        result = await self._life.call(self.agenda.set_hold, event_id, hold, **why)
-        self._life.nudge()
-        return result
+        return await self._told(self.agenda.set_hold, event_id, hold, **why)
 
     async def fire(self, event_id: str, milestone: str, **why: str | None) -> Sequence[Entry]:
         """Fire a manual milestone now. Raises UnknownEvent, InvalidLifecycle, InvalidEvent."""
-        return await self._life.call(self.agenda.fire, event_id, milestone, node=self.node, **why)
+        return await self._told(self.agenda.fire, event_id, milestone, node=self.node, **why)
 
     async def remove(self, event_id: str, *, actor: str | None = None, reason: str | None = None) -> None:
         """Remove an event; its history stays. Raises UnknownEvent."""
-        await self._life.call(self.agenda.remove, event_id, actor=actor, reason=reason, node=self.node)
+        await self._told(self.agenda.remove, event_id, actor=actor, reason=reason, node=self.node)
 
     async def get(self, event_id: str) -> EventView:
         """Return an event as it is now, its status derived. Raises UnknownEvent."""
@@ -338,3 +357,17 @@ class Scheduler:
         if set_aside:
             found.append(f"{set_aside} events are set aside: see 'duly check'")
         return (*found, *self._life.troubles)
+
+
+def _check(misfire_grace: timedelta, chronology: str, clock_jump: str, recovery_rate: float | None) -> None:
+    """Refuse settings that mean nothing. Raises InvalidSetting."""
+    if misfire_grace < timedelta(0):
+        raise InvalidSetting(f"misfire_grace {misfire_grace} is negative; use a duration from zero up")
+    if chronology not in {"event", "strict"}:
+        raise InvalidSetting(f"chronology {chronology!r} is neither 'event' nor 'strict'")
+    if clock_jump not in {"hold", "fire"}:
+        raise InvalidSetting(f"clock_jump {clock_jump!r} is neither 'hold' nor 'fire'")
+    if recovery_rate is not None and not 0 < recovery_rate < math.inf:
+        raise InvalidSetting(
+            f"recovery_rate {recovery_rate!r} must be a number of deliveries a second above zero, or None"
+        )

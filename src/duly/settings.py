@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -129,6 +130,30 @@ def _one_of(*words: str) -> Callable[[object, str], str]:
     return read
 
 
+def _environment(given: object, what: str) -> str:
+    if not isinstance(given, str) or not re.fullmatch(r"\S(?:[^\x00-\x1f\x7f]{0,62}\S)?", given):
+        _refuse(what, given, "is no name; write for example production or staging (at most 64 characters)")
+    return given
+
+
+def _handlers(given: object, what: str) -> tuple[str, ...]:
+    names = given.split(",") if isinstance(given, str) else given if isinstance(given, list) else [given]
+    found = tuple(name.strip() if isinstance(name, str) else "" for name in names)
+    if not all(re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", name) for name in found):
+        _refuse(what, given, "is not module:function, such as myapp.handlers:register")
+    return found
+
+
+def _rate(given: object, what: str) -> float:
+    try:
+        rate = float(str(given))
+    except ValueError:
+        rate = math.nan
+    if not 0 < rate < math.inf:
+        _refuse(what, given, "is no number of deliveries a second above zero")
+    return rate
+
+
 KNOWN: Final = (
     Known("store", _store, DEFAULT_STORE, DEFAULT_STORE, "where the events are kept"),
     Known("time_zone", _zone, None, "none", "in which dates are read that name no zone, and shown where none fits"),
@@ -153,6 +178,27 @@ KNOWN: Final = (
         "hold",
         "hold",
         "when the clock is set forward: hold firing until it has been steady for a minute, or fire",
+    ),
+    Known(
+        "handlers",
+        _handlers,
+        (),
+        "none",
+        "`module:function`, called with the scheduler before it starts, to declare handlers; several with commas",
+    ),
+    Known(
+        "recovery_rate",
+        _rate,
+        None,
+        "none",
+        "of what was missed, no more deliveries a second than this; by default as fast as it goes",
+    ),
+    Known(
+        "environment",
+        _environment,
+        None,
+        "none",
+        "the name of this environment (`staging`); a store that has lived in another one is taken for a copy",
     ),
 )
 _BY_NAME: Final = {known.name: known for known in KNOWN}
@@ -197,6 +243,24 @@ class Settings:
     def clock_jump(self) -> Literal["hold", "fire"]:
         """What to do when the clock is set forward."""
         return "fire" if self.by_name["clock_jump"].value == "fire" else "hold"
+
+    @property
+    def handlers(self) -> tuple[str, ...]:
+        """Functions that declare handlers, as `module:function`."""
+        value: tuple[str, ...] = self.by_name["handlers"].value
+        return value
+
+    @property
+    def recovery_rate(self) -> float | None:
+        """How many deliveries of what was missed are made a second at most; None: as many as can be."""
+        value: float | None = self.by_name["recovery_rate"].value
+        return value
+
+    @property
+    def environment(self) -> str | None:
+        """The name of this environment, None if nobody has named it."""
+        value: str | None = self.by_name["environment"].value
+        return value
 
     @property
     def catch_up(self) -> CatchUp:

@@ -12,7 +12,8 @@ import pytest
 
 from duly.errors import StoreBusy, StoreError, StoreFull, StoreRefused, WrongState
 from duly.stores.files import check_path, file_system
-from duly.stores.sqlite import APPLICATION_ID, BUSY_MS, SqliteStore
+from duly.stores.sqlite import BUSY_MS, SqliteStore
+from duly.stores.sqlite_schema import APPLICATION_ID
 from duly.stores.statements import migrations
 from tests.builders import T0
 from tests.contract.deeds import LIFECYCLES, lit, put

@@ -9,7 +9,7 @@ import apsw
 import pytest
 
 from duly.errors import StoreRefused
-from duly.stores import sqlite
+from duly.stores import sqlite_schema
 from duly.stores.sqlite import SqliteStore
 from duly.stores.statements import Migration, migrations
 from tests.builders import T0
@@ -45,7 +45,7 @@ def test_a_later_migration_is_applied_to_an_earlier_store_and_keeps_what_is_in_i
     store.put_meta("key", 1)
     store.close()
     later = (*migrations("sqlite"), Migration(99, "0099_test", "CREATE TABLE more (id TEXT);"))
-    monkeypatch.setattr(sqlite, "migrations", lambda _: later)
+    monkeypatch.setattr(sqlite_schema, "migrations", lambda _: later)
     store.open(T0)
     assert store.meta("key") == 1
     assert store.schema_version == 99
@@ -62,7 +62,7 @@ def test_a_migration_that_fails_in_its_middle_leaves_the_store_as_it_was(
     before = schema(tmp_path / "events.db")
     broken = Migration(99, "0099_test", "CREATE TABLE more (id TEXT); CREATE TABLE more (id TEXT);")
     with monkeypatch.context() as patch:
-        patch.setattr(sqlite, "migrations", lambda _: (*migrations("sqlite"), broken))
+        patch.setattr(sqlite_schema, "migrations", lambda _: (*migrations("sqlite"), broken))
         with pytest.raises(StoreRefused, match="already exists"):
             store.open(T0)
     assert schema(tmp_path / "events.db") == before

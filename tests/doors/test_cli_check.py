@@ -7,7 +7,10 @@ import pytest
 
 from duly.agenda import Agenda
 from duly.clock import SystemClock
+from duly.stores.sqlite_schema import latest_version
 from tests.doors.terminal import CAMPUS, HOUR, MINUTE, Terminal
+
+SCHEMA = latest_version()
 
 
 @pytest.fixture
@@ -27,7 +30,7 @@ def tamper(terminal: Terminal, sql: str) -> None:
 def test_a_sound_store_is_said_to_be_sound_with_its_versions(campus: Terminal) -> None:
     said = campus("check")
     assert said.code == 0
-    assert said.lines[0].startswith("sqlite:///duly.db: schema 1, SQLite 3.")
+    assert said.lines[0].startswith(f"sqlite:///duly.db: schema {SCHEMA}, SQLite 3.")
     assert said.lines[1:] == ["2 events checked, with every entry of their history: all is well."]
     facts = campus("check", "--json").json
     assert facts["sqlite"] == apsw.sqlite_lib_version()
@@ -82,9 +85,9 @@ def test_overdue_triggers_are_a_finding_only_while_somebody_should_fire_them(cam
 
 
 def test_migrate_says_from_which_version_to_which(terminal: Terminal) -> None:
-    assert terminal("migrate").lines == ["sqlite:///duly.db: a new store, of schema version 1."]
-    assert terminal("migrate").lines == ["sqlite:///duly.db: nothing to do, its schema is version 1."]
-    assert terminal("migrate", "--json").json == {"store": "sqlite:///duly.db", "from": 1, "to": 1}
+    assert terminal("migrate").lines == [f"sqlite:///duly.db: a new store, of schema version {SCHEMA}."]
+    assert terminal("migrate").lines == [f"sqlite:///duly.db: nothing to do, its schema is version {SCHEMA}."]
+    assert terminal("migrate", "--json").json == {"store": "sqlite:///duly.db", "from": SCHEMA, "to": SCHEMA}
 
 
 def test_a_check_does_not_depend_on_the_clock_of_the_machine(campus: Terminal) -> None:

@@ -42,12 +42,14 @@ def test_every_setting_is_read_from_its_variable(tmp_path: Path) -> None:
         "DULY_MISFIRE_GRACE": "90s",
         "DULY_CHRONOLOGY": "strict",
         "DULY_CLOCK_JUMP": "fire",
+        "DULY_ENVIRONMENT": "staging",
     }
     assert set(variables) == {known.variable for known in KNOWN}
     found = read_settings(environment=variables, folder=tmp_path)
     assert (found.store, found.time_zone) == ("sqlite:///a.db", "Europe/Berlin")
     assert (found.catch_up_window, found.misfire_grace) == (None, timedelta(seconds=90))
     assert (found.chronology, found.clock_jump) == ("strict", "fire")
+    assert found.environment == "staging"
     assert found.warnings == ()
 
 
@@ -110,6 +112,9 @@ def test_bad_input_81_a_duration_that_cannot_be_meant_is_refused_with_the_remedy
         ("time_zone = 'PST'", "duly.toml: time_zone: "),
         ("chronology = 'loose'", "'loose' is neither 'event' nor 'strict'"),
         ("misfire_grace = 'unlimited'", "is no duration"),
+        ('environment = "a\\u0007b"', "is no name; write for example production"),
+        ("environment = ' '", "is no name"),
+        ("environment = 7", "duly.toml: environment 7 is no name"),
         ("store = ", "this is not TOML"),
         ("\udcff", "this is not TOML"),
     ],

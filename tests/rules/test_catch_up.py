@@ -12,7 +12,7 @@ from duly.errors import InvalidInput
 from duly.model.event import EventRow, Hold, Mark
 from duly.model.history import Cause, Entry
 from duly.model.lifecycle import UNSET, CatchUp, Lifecycle, Milestone, Policy
-from duly.rules.catch_up import Effective, Verdict, effective, is_current, judge
+from duly.rules.catch_up import Effective, Verdict, effective, is_current, judge, withdrawn
 from tests.builders import CAMPUS, CONFERENCE, DAY, HOUR, MINUTE, SECOND, T0, Life, event, lamp, seminar
 
 DATES: dict[str, Any] = {
@@ -110,6 +110,74 @@ def test_a_reason_can_be_shown_as_it_is() -> None:
         told(life, "event_end"), life.now_row, CAMPUS, policy=Effective(window=timedelta(0)), now_us=T0 + 5 * HOUR
     )
     assert judgement.reason == "older than the catch-up window of 0:00:00"
+
+
+# ------------------------------------------------------------------------------------- attempt by attempt
+
+
+def attempts(policy: Effective, *instants: tuple[int, int | None]) -> list[Verdict]:
+    """Return the verdicts on the opening at instants, each with the one for which the attempt was scheduled."""
+    life = caught_up(T0 + MINUTE)
+    opened = told(life, "registration_open")
+    return [
+        judge(opened, life.now_row, CAMPUS, policy=policy, now_us=now, ready_us=ready).verdict
+        for now, ready in instants
+    ]
+
+
+def test_a_first_attempt_is_bounded_by_the_window_against_what_was_due() -> None:
+    hour = Effective(window=timedelta(hours=1))
+    assert attempts(hour, (T0 + HOUR, None), (T0 + HOUR + 1, None)) == [Verdict.DELIVER, Verdict.MISSED]
+
+
+def test_what_was_begun_in_time_is_gone_on_with_by_a_schedule_that_is_longer_than_the_window() -> None:
+    hour = Effective(window=timedelta(hours=1))
+    days = [T0 + n * DAY for n in range(1, 4)]
+    assert attempts(hour, *((day, day) for day in days)) == [Verdict.DELIVER] * 3
+
+
+def test_a_later_attempt_is_bounded_by_the_window_against_its_own_instant() -> None:
+    hour = Effective(window=timedelta(hours=1))
+    ready = T0 + 3 * DAY
+    assert attempts(hour, (ready + HOUR, ready), (ready + HOUR + 1, ready)) == [Verdict.DELIVER, Verdict.MISSED]
+    assert attempts(Effective(window=timedelta(0)), (ready, ready), (ready + 1, ready)) == [
+        Verdict.DELIVER,
+        Verdict.MISSED,
+    ]
+    assert attempts(Effective(window=None), (ready + 99 * DAY, ready)) == [Verdict.DELIVER]
+
+
+def test_a_later_attempt_does_not_tell_either_what_holds_no_longer() -> None:
+    assert attempts(Effective(Policy.CURRENT), (T0 + HOUR, T0 + HOUR), (T0 + 2 * HOUR, T0 + 2 * HOUR)) == [
+        Verdict.DELIVER,
+        Verdict.SKIP,
+    ]
+
+
+# ------------------------------------------------------------------------------------------------ true no more
+
+
+def test_only_what_tells_of_the_hold_or_the_removal_itself_is_told_of_an_event_on_hold_or_removed() -> None:
+    life = caught_up(T0 + HOUR)
+    opened = told(life, "registration_open")
+    assert withdrawn(opened, life.now_row) is None
+    life.hold(T0 + HOUR, Hold.POSTPONED)
+    assert [withdrawn(entry, life.now_row) for entry in (opened, life.entries[-1])] == [
+        "the event is postponed",
+        None,
+    ]
+    life.remove(T0 + HOUR + 1)
+    removal = life.entries[-1]
+    assert [withdrawn(entry, life.now_row) for entry in (opened, removal)] == ["the event was removed", None]
+
+
+def test_what_was_revoked_is_withdrawn_and_the_revocation_is_told() -> None:
+    life = caught_up(T0 + 2 * HOUR)
+    first = told(life, "registration_close")
+    life.put(T0 + 2 * HOUR, event(**{**DATES, "registration_close": T0 + 150 * MINUTE}))
+    revoked = next(entry for entry in life.entries if entry.kind == "revoked")
+    why = "registration_close was revoked, or has no date any more"
+    assert [withdrawn(entry, life.now_row) for entry in (first, revoked)] == [why, None]
 
 
 # ------------------------------------------------------------------------------------------------ policies

@@ -22,7 +22,20 @@ def main(arguments: Sequence[str] | None = None, *, clock: Clock | None = None) 
 
 def commands() -> click.Group:
     """Return all commands. Each makes itself known where it is defined; they are loaded only for the command line."""
-    from duly.cli import checking, demo, editing, events, lists, putting, running, status, why  # noqa: F401
+    from duly.cli import (  # noqa: F401
+        backups,
+        checking,
+        deliveries,
+        demo,
+        editing,
+        events,
+        lists,
+        putting,
+        running,
+        status,
+        webhook,
+        why,
+    )
     from duly.cli.door import duly
 
     return duly

@@ -11,6 +11,7 @@ from typing import Final
 import click
 
 from duly.agenda import Agenda
+from duly.cli.copies import CopyReport
 from duly.cli.door import FAILED, OK, Door, command
 from duly.cli.output import Output, progress
 from duly.cli.status import alive
@@ -36,13 +37,19 @@ class _Audit:
 
 @command("check", example="duly check --repair")
 @click.option("--repair", is_flag=True, help="Set right what can be: statuses and alarms. Kept in the history.")
-def check(door: Door, *, repair: bool) -> int:
+@click.option("--adopt", is_flag=True, help="Confirm that a store which is a copy may send, under a name of its own.")
+def check(door: Door, *, repair: bool, adopt: bool) -> int:
     """Audit the store: every status, alarm and mark against the rules, and every event's whole chain of history.
 
-    Exits 1 if anything is wrong that was not repaired. May run beside a scheduler.
+    Says whether the store is a copy of another (a backup restored, a file copied to another place), and what it
+    would send: a copy's deliveries are parked, until --adopt. What is parked then stays parked.
+    Exits 1 if anything is wrong that was not repaired, or the store is a copy. May run beside a scheduler.
     """
     with door.agenda() as agenda:
+        copy = CopyReport.of(agenda, adopt=adopt)
+        damage = [Finding("", said) for said in agenda.store.damage()]
         audit = _audited(agenda, repair=repair)
+        audit.left += damage
         audit.left += _set_aside(agenda)
         audit.left += _unclaimed(agenda, door)
         facts = _facts(agenda)
@@ -50,6 +57,7 @@ def check(door: Door, *, repair: bool) -> int:
         door.out.json(
             {
                 **facts,
+                "copy": copy and copy.to_json(),
                 "events_checked": audit.checked,
                 "findings": [{**finding._asdict(), "repaired": False} for finding in audit.left]
                 + [{**finding._asdict(), "repaired": True} for finding in audit.repaired],
@@ -57,7 +65,9 @@ def check(door: Door, *, repair: bool) -> int:
         )
     else:
         _tell(door.out, audit, facts)
-    return FAILED if audit.left else OK
+        if copy is not None:
+            copy.tell(door.out)
+    return FAILED if audit.left or (copy is not None and copy.adopted_as is None) else OK
 
 
 def _audited(agenda: Agenda, *, repair: bool) -> _Audit:
@@ -102,7 +112,8 @@ def _tell(out: Output, audit: _Audit, facts: dict[str, object]) -> None:
         out.line(f"{out.paint('repaired', 'green')}  {finding.event_id}: {printable(finding.what)}")
     for finding in audit.left:
         remedy = " (--repair sets it right)" if finding.repairable else ""
-        out.line(f"{out.paint('wrong', 'red')}  {finding.event_id}: {printable(finding.what)}{remedy}")
+        where = finding.event_id or "the file"
+        out.line(f"{out.paint('wrong', 'red')}  {where}: {printable(finding.what)}{remedy}")
     said = f"{count(audit.checked, 'event')} checked, with every entry of their history"
     if audit.left:
         out.line(f"{said}: {count(len(audit.left), 'finding')}.")

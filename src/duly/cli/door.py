@@ -34,7 +34,8 @@ WRONG: Final = 2
 INTERRUPTED: Final = 130
 _ORDER: Final = (
     *("demo", "run", "put", "catch-up", "status", "events", "show", "upcoming", "history", "why", "outages"),
-    *("lifecycles", "hold", "cancel", "postpone", "approve", "fire", "remove", "check", "migrate"),
+    *("deliveries", "replay", "park", "release", "webhook"),
+    *("lifecycles", "hold", "cancel", "postpone", "approve", "fire", "remove", "check", "backup", "migrate"),
 )
 _MEMORY: Final = "sqlite:///:memory:"
 _SECRET: Final = re.compile(r"://[^/@\s]*:[^/@\s]+@|[?&](password|secret|token)=", re.IGNORECASE)
@@ -56,7 +57,13 @@ class Door:
         path = self.path
         if must_exist and path is not None and not os.path.lexists(path):
             raise StoreRefused(f"store {url}: there is no such file; 'duly put' or 'duly run' make it")
-        return Agenda(url, lifecycles=lifecycles, time_zone=self.settings.time_zone, clock=self.clock)
+        return Agenda(
+            url,
+            lifecycles=lifecycles,
+            time_zone=self.settings.time_zone,
+            clock=self.clock,
+            environment=self.settings.environment,
+        )
 
     @property
     def path(self) -> Path | None:
@@ -85,9 +92,18 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in self.commands and not args[0].startswith("-"):
             close = difflib.get_close_matches(args[0], self.commands, n=1)
-            hint = f"did you mean 'duly {close[0]}'?" if close else "see 'duly --help'"
+            path = ctx.command_path
+            hint = f"did you mean '{path} {close[0]}'?" if close else f"see '{path} --help'"
             raise click.UsageError(f"there is no command {args[0]!a}; {hint}", ctx)
         return super().resolve_command(ctx, args)
+
+
+class Actions(Commands):
+    """The commands of a command, in the order in which they are written: `duly webhook add`."""
+
+    @override
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
 
 
 def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:  # noqa: FBT001 - click's own
@@ -123,11 +139,12 @@ def duly(context: click.Context) -> None:
 
 
 def command(
-    name: str, *, example: str, settings: Sequence[str] = ()
+    name: str, *, example: str, settings: Sequence[str] = (), of: click.Group | None = None
 ) -> Callable[[Callable[Concatenate[Door, P], int | None]], Callable[P, int]]:
     """Make a function a command: it takes the Door first, and returns the exit code (None: 0).
 
-    `example` ends its help. `settings`: those that have a flag of their own here, besides the store.
+    `example` ends its help. `settings`: those that have a flag of their own here, besides the store. `of`: the
+    command whose command it is, None for `duly` itself.
     """
 
     def make(function: Callable[Concatenate[Door, P], int | None]) -> Callable[P, int]:
@@ -147,7 +164,7 @@ def command(
         for option in (_json_option, _store_option):
             option(run)
         # The backspace keeps click from wrapping what is to be typed as it stands.
-        return duly.command(name, epilog=f"\b\nExample:\n  {example}")(run)
+        return (of or duly).command(name, epilog=f"\b\nExample:\n  {example}")(run)
 
     return make
 

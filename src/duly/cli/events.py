@@ -7,16 +7,20 @@ from typing import Final
 
 import click
 
+from duly.cli.delivery_lines import DELIVERY_HEADERS, delivery_rows
 from duly.cli.door import Door, command
 from duly.cli.lists import ENTRY_HEADERS, entry_rows
 from duly.cli.telling import zone_of
 from duly.cli.wording import clock, duration, lateness, moment, relative
+from duly.deliveries import Deliveries
+from duly.model.delivery import Delivery
 from duly.model.event import EventRow
 from duly.model.history import Entry
 from duly.model.instants import Micros
 from duly.rules.view import EventView
 
 _HISTORY_SHOWN: Final = 10
+_DELIVERIES_SHOWN: Final = 20
 
 
 @command("events", example="duly events --status upcoming/registration_open")
@@ -67,13 +71,15 @@ def _event_cells(view: EventView, zone: str | None, now: Micros) -> Sequence[str
 @command("show", example="duly show ARRCOSTU2025")
 @click.argument("event")
 def show(door: Door, *, event: str) -> None:
-    """Show one event: its status, its tracks, every date planned and fired, and the end of its history."""
+    """Show one event: its status, its tracks, every date planned and fired, its latest history, its deliveries."""
     with door.agenda() as agenda:
         view = agenda.get(event)
         entries = agenda.history(event)
+        told = [account.delivery for account in Deliveries(agenda).of_event(event)]
         now, zone = agenda.clock.now(), zone_of(view.row, agenda.time_zone)
     if door.out.as_json:
-        door.out.json({**view.to_json(), "history": [entry.to_json() for entry in entries]})
+        history = [entry.to_json() for entry in entries]
+        door.out.json({**view.to_json(), "history": history, "deliveries": [each.to_json() for each in told]})
         return
     out = door.out
     out.pairs(_facts(view))
@@ -85,6 +91,22 @@ def show(door: Door, *, event: str) -> None:
     if len(shown) < len(entries):
         out.line(f"The last {len(shown)} of {len(entries)} entries; all: duly history {event}")
     out.table(ENTRY_HEADERS, entry_rows(shown, {event: zone}, now, door), empty="No history.")
+    _told_table(door, told, zone, now)
+
+
+def _told_table(door: Door, told: Sequence[Delivery], zone: str, now: Micros) -> None:
+    """Show an event's deliveries, if there are any."""
+    if not told:
+        return
+    door.out.line()
+    shown = told[-_DELIVERIES_SHOWN:]
+    event = told[0].event_id
+    if len(shown) < len(told):
+        door.out.line(f"The last {len(shown)} of {len(told)} deliveries; all: duly deliveries --event {event}")
+    # The column with the event would say the same on every line.
+    place = DELIVERY_HEADERS.index("event")
+    rows = ((*row[:place], *row[place + 1 :]) for row in delivery_rows(shown, {event: zone}, now))
+    door.out.table((*DELIVERY_HEADERS[:place], *DELIVERY_HEADERS[place + 1 :]), rows, empty="")
 
 
 def _facts(view: EventView) -> Iterator[tuple[str, str]]:

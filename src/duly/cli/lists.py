@@ -8,10 +8,12 @@ from typing import Final
 import click
 
 from duly.agenda import Agenda
+from duly.cli.delivery_lines import counted
 from duly.cli.door import Door, command
 from duly.cli.telling import zones_of
 from duly.cli.wording import clock, duration, lateness, outage_line, policy, relative, span
 from duly.clock import SECOND
+from duly.deliveries import Deliveries
 from duly.errors import NotFound
 from duly.model.history import Entry, Outage, iso
 from duly.model.instants import Micros
@@ -111,16 +113,19 @@ def outages(door: Door, *, number: int | None, limit: int) -> None:
             _one_outage(door, agenda, number)
             return
         found = agenda.outages(most=limit)
+        told = {outage.id: Deliveries(agenda).of_outage(outage.id) for outage in found}
         zone = agenda.time_zone or "UTC"
     if door.out.as_json:
-        door.out.json([outage.to_json() for outage in found])
+        door.out.json([{**outage.to_json(), "deliveries": told[outage.id]} for outage in found])
         return
-    rows = (_outage_cells(outage, zone) for outage in found)
-    headers = ("id", "when", "length", "missed", "successful", "failed", "withheld")
+    # What became of deliveries is a column only where there are any.
+    told_of = ("deliveries",) * any(told.values())
+    headers = ("id", "when", "length", "missed", "successful", "failed", "withheld", *told_of)
+    rows = ((*_outage_cells(outage, zone), counted(told[outage.id]))[: len(headers)] for outage in found)
     door.out.table(headers, rows, empty="There was no outage.")
 
 
-def _outage_cells(outage: Outage, zone: str) -> Sequence[str]:
+def _outage_cells(outage: Outage, zone: str) -> tuple[str, ...]:
     began = outage.began_us
     when = f"until {clock(outage.ended_us, zone)} {zone}" if began is None else span(began, outage.ended_us, zone)
     length = "" if outage.length is None else duration(outage.length)
@@ -133,12 +138,16 @@ def _one_outage(door: Door, agenda: Agenda, number: int) -> None:
     if not found or found[0].id != number:
         raise NotFound(f"there is no outage {number}; 'duly outages' lists them")
     outage = found[0]
+    told = Deliveries(agenda).of_outage(number)
     entries = agenda.store.history_of_outage(number, most=max(outage.successful, _LIMIT_MOST))
     if door.out.as_json:
-        door.out.json({**outage.to_json(), "transitions": [entry.to_json() for entry in entries]})
+        transitions = [entry.to_json() for entry in entries]
+        door.out.json({**outage.to_json(), "deliveries": told, "transitions": transitions})
         return
     zones = zones_of(agenda.store, (entry.event_id for entry in entries), agenda.time_zone)
     door.out.line(f"Outage {outage_line(outage, agenda.time_zone or 'UTC')}, {outage.outside_window:,} withheld.")
+    if told:
+        door.out.line(f"Of its deliveries: {counted(told)}.")
     rows = (
         (
             entry.milestone or "",

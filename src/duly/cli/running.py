@@ -13,11 +13,12 @@ from typing import Any, Final
 import click
 
 from duly import __version__
+from duly.cli.declaring import declare_handlers
 from duly.cli.door import FAILED, INTERRUPTED, OK, Door, command
 from duly.cli.output import Output, progress
 from duly.cli.putting import Sources, put_lines, source_options
 from duly.cli.status import alive
-from duly.cli.telling import Listener, Recovered, Teller, report_lines
+from duly.cli.telling import DeliveryListener, Listener, Recovered, Teller, report_lines
 from duly.clock import SECOND
 from duly.engine.recovery import Report
 from duly.errors import DulyError
@@ -29,12 +30,22 @@ logger = logging.getLogger("duly.cli")
 # A recovery of fewer events than this is over before a bar could be read.
 _BAR_FROM: Final = 1000
 _STOPS_WITHIN: Final = 1.0  # seconds; after that it is worth a word
-_SETTINGS: Final = ("time_zone", "catch_up_window", "misfire_grace", "chronology")
+_SETTINGS: Final = ("time_zone", "catch_up_window", "misfire_grace", "chronology", "handlers", "recovery_rate")
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def _firing_options(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
+        click.option(
+            "--recovery-rate",
+            metavar="NUMBER",
+            help="Of what was missed, no more deliveries a second than this (DULY_RECOVERY_RATE).",
+        ),
+        click.option(
+            "--handlers",
+            metavar="MODULE:FUNCTION",
+            help="Called with the scheduler to declare handlers; several with commas (DULY_HANDLERS).",
+        ),
         click.option(
             "--chronology",
             metavar="event|strict",
@@ -64,8 +75,8 @@ def run(door: Door, **given: Any) -> int:
     """Load events, catch up with what was missed, then fire on and on.
 
     FILEs are put first, as 'duly put' would; what they say fell due in the catch-up window is caught up.
-    Tells each transition on a line. Ends in good order on Ctrl-C, SIGTERM and SIGHUP. Where another process
-    fires on the same store already, stands by and takes over when that ends.
+    Tells each transition and each delivery on a line. Ends in good order on Ctrl-C, SIGTERM and SIGHUP. Where
+    another process fires on the same store already, stands by and takes over when that ends.
     """
     return asyncio.run(_Serving(door, Sources.of(door, **given)).run())
 
@@ -145,6 +156,7 @@ class _Serving:
             with progress("catching up", least=_BAR_FROM) as bar:
                 report = await scheduler.start(progress=bar)
             scheduler.on_commit(Listener(teller, scheduler.agenda, self._door.settings.misfire_grace, out))
+            scheduler.on_settled(DeliveryListener(teller, scheduler.agenda, out))
             self._report(teller, scheduler, report)
             await self._watch(teller, scheduler)
         finally:
@@ -182,7 +194,7 @@ def _on_stray(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
 
 def _scheduler(door: Door, lifecycles: list[Any]) -> Scheduler:
     settings = door.settings
-    return Scheduler(
+    made = Scheduler(
         settings.store,
         lifecycles=lifecycles,
         time_zone=settings.time_zone,
@@ -190,8 +202,14 @@ def _scheduler(door: Door, lifecycles: list[Any]) -> Scheduler:
         misfire_grace=settings.misfire_grace,
         chronology=settings.chronology,
         clock_jump=settings.clock_jump,
+        recovery_rate=settings.recovery_rate,
         clock=door.clock,
     )
+    # As duly.toml may name it; by itself a scheduler knows the variable only.
+    made.agenda.environment = settings.environment
+    for name in settings.handlers:
+        declare_handlers(name, made)
+    return made
 
 
 def _tell_start(out: Output, scheduler: Scheduler) -> None:
@@ -244,7 +262,7 @@ def _tell_end(out: Output) -> None:
 @click.option("--time-zone", metavar="ZONE", help="In which the report's times are shown (DULY_TIME_ZONE).")
 @_firing_options
 def catch_up(door: Door) -> int:
-    """Fire everything that was missed, once, and report.
+    """Fire everything that was missed, once, tell whoever can be told now, and report.
 
     For a timer or a deployment script; a scheduler that runs on does this by itself at its start. Where another
     process fires on the store already there is nothing to do. Exits 1 if anything failed or is held back.
@@ -266,6 +284,8 @@ async def _catch_up(door: Door) -> int:
             else:
                 out.line(f"Another process fires on this store{_named(owner)}; so nothing is left to catch up with.")
             return OK
+        if report.held is None:
+            await scheduler.settled()
         recovered = await asyncio.to_thread(Recovered.of, report, scheduler.agenda)
     finally:
         await scheduler.stop()

@@ -8,14 +8,20 @@ from dataclasses import dataclass
 from typing import Final
 
 from duly.agenda import Agenda
+from duly.cli.delivery_lines import PENDING_HEADERS, counts_json, pending_rows, status_lines
 from duly.cli.door import Door, command
 from duly.cli.telling import zones_of
 from duly.cli.wording import count, moment, outage_line, relative
 from duly.clock import SECOND
+from duly.deliveries import Deliveries
 from duly.model.dates import to_datetime
+from duly.model.delivery import Subscriber
 from duly.model.history import Outage, iso
 from duly.model.instants import Micros
 from duly.rules.status import status_at
+from duly.stores import residence
+from duly.stores.copies import Copy
+from duly.stores.outbox import DeliveryCounts
 from duly.stores.store import NodeRow
 
 # A node says that it is alive every 5 s; one that has been silent for longer than this is gone.
@@ -24,7 +30,7 @@ _ALIVE_US: Final = 15 * SECOND
 
 @command("status", example="duly status --store sqlite:///events.db")
 def status(door: Door) -> None:
-    """Show how the store is: who fires, how much is to come, what is next, how many events have which status."""
+    """Show how the store is: who fires, what is to come, how many events have which status, who is owed what."""
     with door.agenda() as agenda:
         state = _State.of(agenda)
     if door.out.as_json:
@@ -35,6 +41,9 @@ def status(door: Door) -> None:
         door.out.line()
         rows = ([name, f"{number:,}"] for name, number in sorted(state.statuses.items()))
         door.out.table(("status", "events"), rows, empty="")
+    if state.deliveries.open:
+        door.out.line()
+        door.out.table(PENDING_HEADERS, pending_rows(state.deliveries, state.now), empty="")
 
 
 def alive(agenda: Agenda, *, other_than: str | None = None) -> NodeRow | None:
@@ -64,6 +73,9 @@ class _State:
     next: tuple[str, str, Micros, str] | None  # milestone, event, when, zone
     outage: Outage | None
     statuses: Counter[str]
+    deliveries: DeliveryCounts
+    subscribers: list[Subscriber]
+    copy: Copy | None
 
     @classmethod
     def of(cls, agenda: Agenda) -> _State:
@@ -88,6 +100,9 @@ class _State:
             next=first and (first.milestone, first.event_id, first.due_us, zones[first.event_id]),
             outage=outages[0] if outages else None,
             statuses=_derived(agenda, counts.by_status, counts.overdue),
+            deliveries=Deliveries(agenda).counts(),
+            subscribers=Deliveries(agenda).subscribers(),
+            copy=residence.look(agenda.store, agenda.environment),
         )
 
     def lines(self) -> Iterator[tuple[str, str]]:
@@ -106,6 +121,9 @@ class _State:
             yield "next", f"{milestone} of {event_id} {moment(due, zone, now)}"
         if self.outage is not None:
             yield "last outage", outage_line(self.outage, self.zone)
+        yield from status_lines(self.deliveries, self.subscribers)
+        if self.copy is not None:
+            yield "copy", f"{self.copy.sentence}; see 'duly check'"
 
     def _fired_by(self) -> str:
         if self.node is not None:
@@ -136,6 +154,11 @@ class _State:
             },
             "last_outage": None if self.outage is None else self.outage.to_json(),
             "by_status": dict(sorted(self.statuses.items())),
+            "copy": self.copy and self.copy.to_json(),
+            "deliveries": counts_json(self.deliveries),
+            "subscribers": {
+                each.name: {"standing": each.standing.value, "reason": each.reason} for each in self.subscribers
+            },
         }
 
 

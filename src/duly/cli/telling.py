@@ -1,4 +1,4 @@
-"""What a running scheduler says: its report after a recovery, and each transition as it happens."""
+"""What a running scheduler says: its report after a recovery, each transition and each delivery as it happens."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from functools import partial
 from typing import Final
 
 from duly.agenda import Agenda
-from duly.cli.output import Output, OutputClosed, OutputFailed, flush
+from duly.cli.delivery_lines import telling_json, telling_text
+from duly.cli.output import Colour, Output, OutputClosed, OutputFailed, flush
 from duly.cli.wording import clock, count, duration, lateness, moment, printable, span
 from duly.engine.recovery import Report
+from duly.engine.telling import Telling
 from duly.errors import DulyError
 from duly.model.event import EventRow
 from duly.model.history import Entry, Kind
@@ -26,6 +28,7 @@ TOLD_MOST: Final = 50
 _WAITING_MOST: Final = 200
 _ZONES_MOST: Final = 10_000
 _LISTEN_WITHIN: Final = 5.0
+_MARKS: Final[Mapping[str, Colour]] = {"✓": "green", "!": "yellow", "✘": "red", "·": "dim"}
 
 
 def zone_of(row: EventRow | None, fallback: str | None) -> str:
@@ -238,3 +241,29 @@ class Listener:
         # A store that is closed already, or in trouble, keeps no line from being told: it is then told in UTC.
         with contextlib.suppress(DulyError):
             self._zones.update(zones_of(self.agenda.store, ids - self._zones.keys(), self.agenda.time_zone))
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryListener:
+    """What a scheduler calls with what came of deliveries: has each told on a line, as text or as JSON."""
+
+    teller: Teller
+    agenda: Agenda
+    out: Output
+
+    def __call__(self, tellings: Sequence[Telling]) -> None:
+        """Hand them over. Called in the event loop's thread: must not wait."""
+        if tellings:
+            self.teller.say(partial(self._tell, list(tellings), self.agenda.clock.now()))
+
+    def _tell(self, tellings: list[Telling], now: Micros) -> None:
+        zone = self.agenda.time_zone or "UTC"
+        for telling in tellings:
+            said = telling_text(telling)
+            if said is None:
+                continue
+            if self.out.as_json:
+                self.out.json({"line": "delivery", **telling_json(telling)})
+                continue
+            mark, text = said
+            self.out.line(f"{self.out.paint(mark, _MARKS[mark])} {wall_of(now, zone):%H:%M:%S} {zone}  {text}")

@@ -9,10 +9,12 @@ from datetime import timedelta
 import click
 
 from duly.agenda import Agenda
+from duly.cli.delivery_lines import fate
 from duly.cli.door import Door, command
 from duly.cli.events import given_text, last_fired
 from duly.cli.telling import zone_of
 from duly.cli.wording import cause, clock, duration, planned, policy, relative
+from duly.deliveries import Account, Deliveries
 from duly.errors import UnknownEvent
 from duly.model.dates import to_datetime
 from duly.model.event import EventRow
@@ -26,7 +28,10 @@ from duly.rules.catch_up import effective
 @click.argument("event")
 @click.argument("milestone")
 def why(door: Door, *, event: str, milestone: str) -> None:
-    """Say why a milestone fired when it did, or why it has not: planned, fired, how late, and what was in the way."""
+    """Say why a milestone fired when it did, or why it has not, and who was told.
+
+    Planned, fired, how late, what was in the way; and of each delivery what became of it, and what is next.
+    """
     with door.agenda() as agenda:
         answer = _Answer.of(agenda, door, event, milestone)
     if door.out.as_json:
@@ -47,6 +52,8 @@ class _Answer:
     zone: str
     policy: str
     now: Micros
+    told: list[Account]
+    has_subscribers: bool
 
     @classmethod
     def of(cls, agenda: Agenda, door: Door, event: str, name: str) -> _Answer:
@@ -67,6 +74,8 @@ class _Answer:
             zone=zone_of(row, agenda.time_zone),
             policy=policy(effective(levels)),
             now=agenda.clock.now(),
+            told=_told(Deliveries(agenda), event, name, entries),
+            has_subscribers=bool(agenda.store.outbox.subscribers()),
         )
 
     @property
@@ -99,6 +108,14 @@ class _Answer:
         if self.rounds:
             yield "rounds", ", ".join(f"{name} {relative(self.row.dates[name], self.now)}" for name in self.rounds)
         yield "policy", self.policy
+        for account in self.told:
+            yield fate(account, self.name, self.zone, self.now)
+        if fired is not None and self.has_subscribers and not self._is_told(fired):
+            remedy = f"duly replay --event {self.row.id} --milestone {self.name} --to SUBSCRIBER"
+            yield "told", f"nobody; if somebody should be: {remedy}"
+
+    def _is_told(self, fired: Entry) -> bool:
+        return any(account.delivery.seq == fired.seq for account in self.told)
 
     def _fired(self, fired: Entry, door: Door) -> str:
         grace = door.settings.misfire_grace
@@ -153,6 +170,7 @@ class _Answer:
             "rounds": self.rounds,
             "policy": self.policy,
             "history": [entry.to_json() for entry in self.entries if entry.milestone == self.name],
+            "deliveries": [account.to_json() for account in self.told],
         }
 
 
@@ -161,6 +179,12 @@ def _late(entry: Entry) -> str:
     if late is None:
         return ""
     return "on time" if late < timedelta(seconds=1) else f"{duration(late)} late"
+
+
+def _told(deliveries: Deliveries, event: str, name: str, entries: list[Entry]) -> list[Account]:
+    """Return the deliveries about a milestone: that it fired, was revoked, and whatever else happened to it."""
+    about = {entry.seq for entry in entries if entry.milestone == name}
+    return [account for account in deliveries.of_event(event) if account.delivery.seq in about]
 
 
 def _outage(agenda: Agenda, number: int | None) -> Outage | None:

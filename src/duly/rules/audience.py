@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from duly.model.delivery import Standing, State, Subscriber
 from duly.model.event import Hold
-from duly.model.history import Cause, Entry, Kind
+from duly.model.history import Entry, Kind
 from duly.model.lifecycle import CatchUp
 from duly.rules.catch_up import DEFAULT_GRACE, Effective, Judgement, Verdict, effective, judge, withdrawn
 
@@ -28,6 +28,7 @@ NEWS: Final = frozenset(
     | {kind.value for kind in Kind if kind is not Kind.FIRED}
     | {hold.value for hold in Hold if hold is not Hold.ACTIVE}
 )
+_ARRIVALS: Final = frozenset({Kind.CREATED, Kind.RESTORED})
 _MICROSECOND: Final = timedelta(microseconds=1)
 _CLOSED_BY: Final = {
     Verdict.MISSED: State.MISSED,
@@ -67,6 +68,17 @@ def topic_of(entry: Entry) -> str:
     if hold is None:
         return str(entry.kind)
     return RESUMED if hold == Hold.ACTIVE else hold
+
+
+def untrue(entry: Entry, row: EventRow) -> str | None:
+    """Return why what an entry tells is no longer to be told, None if it is: see `withdrawn`.
+
+    That an event came into being, or came back, stays news on whatever hold it was put: somebody may have to approve
+    it.
+    """
+    if entry.kind in _ARRIVALS and not row.removed:
+        return None
+    return withdrawn(entry, row)
 
 
 def _new_hold(entry: Entry) -> str | None:
@@ -121,27 +133,30 @@ class Audience:
         """
         born: list[Birth] = []
         late_after_us = self.grace // _MICROSECOND
+        redefined = {entry[0] for entry in entries if entry[2] == "redefined"}
         for entry in entries:
             row, lifecycle = subject(entry[0])
             topic = topic_of(entry)
+            # What was undone, held or removed is news of now, however old its date.
+            due_us = entry[6] if entry[5] is None or entry[2] != "fired" else entry[5]
+            late = now_us - due_us > late_after_us
+            born_late = entry[9] == "born_late"
             for subscriber in self.listeners(entry[2], topic, row.lifecycle):
                 if subscriber.tags and not _tagged(row, subscriber.tags):
                     continue
-                state, reason, late = State.PENDING, None, False
-                due_us = entry[6] if entry[5] is None else entry[5]
-                if entry[2] == "fired":
-                    late = now_us - due_us > late_after_us
-                    if late or entry.cause == Cause.BORN_LATE:
-                        judged = self.judged(subscriber, entry, row, lifecycle, now_us)
-                        if judged.verdict is Verdict.SKIP and entry.cause == Cause.BORN_LATE:
-                            continue
-                        state = _CLOSED_BY.get(judged.verdict, State.PENDING)
-                        reason = None if state is State.PENDING else judged.reason
-                else:
-                    # What was undone, held or removed is news of now, however old its date.
-                    due_us = entry[6]
+                # A changed definition announces nothing of what it has dated in the past.
+                if born_late and (entry[0] in redefined or self._hides_born_late(subscriber, entry, lifecycle)):
+                    continue
+                state, reason = State.PENDING, None
+                if late or born_late:
+                    judged = self.judged(subscriber, entry, row, lifecycle, now_us)
+                    state = _CLOSED_BY.get(judged.verdict, State.PENDING)
+                    reason = None if state is State.PENDING else judged.reason
                 born.append(Birth(subscriber.number, entry[0], topic, entry[1], state, due_us, late, reason, entry))
         return born
+
+    def _hides_born_late(self, subscriber: Subscriber, entry: Entry, lifecycle: Lifecycle | None) -> bool:
+        return not self.policy(subscriber, lifecycle, entry.milestone).born_late
 
     def judged(
         self,
@@ -153,8 +168,8 @@ class Audience:
         *,
         ready_us: Micros | None = None,
     ) -> Judgement:
-        """Say whether an entry is (still) told to a subscriber: see `judge` and `withdrawn`."""
-        why = withdrawn(entry, row)
+        """Say whether an entry is (still) told to a subscriber: see `judge` and `untrue`."""
+        why = untrue(entry, row)
         if why is not None:
             return Judgement(Verdict.WITHDRAW, why)
         if entry.kind != Kind.FIRED or lifecycle is None:
@@ -162,11 +177,17 @@ class Audience:
         policy = self.policy(subscriber, lifecycle, entry.milestone)
         return judge(entry, row, lifecycle, policy=policy, now_us=now_us, grace=self.grace, ready_us=ready_us)
 
-    def news(self, topic: str, seq: int, event_id: str, now_us: Micros) -> list[Birth]:
-        """Return the deliveries of what is no entry of a history: an outage, a dead delivery."""
+    def news(
+        self, topic: str, seq: int, event_id: str, now_us: Micros, *, about: EventRow | None = None
+    ) -> list[Birth]:
+        """Return the deliveries of what is no entry of a history: an outage, a dead delivery.
+
+        `about`: the row of the event that it has to do with, for subscribers to some lifecycles or tags only.
+        """
         return [
             Birth(s.number, event_id, topic, seq, State.PENDING, now_us, is_late=False, reason=None, entry=None)
-            for s in self.listeners("", topic, "")
+            for s in self.listeners("", topic, "" if about is None else about.lifecycle)
+            if about is None or not s.tags or _tagged(about, s.tags)
         ]
 
 
@@ -176,8 +197,9 @@ def _listens(subscriber: Subscriber, kind: str, topic: str, lifecycle: str) -> b
     if kind == Kind.FIRED:
         base = topic.partition("#")[0]
         return any(fnmatchcase(topic, pattern) or fnmatchcase(base, pattern) for pattern in subscriber.topics)
-    # `*` means every milestone; who wants to hear of an outage says so.
-    return topic in subscriber.topics or (kind == Kind.HELD and kind in subscriber.topics)
+    # `*` means every milestone; who wants to hear of an outage says so. `held` is every hold, `restored` every
+    # restoration, whatever hold it sets or lifts.
+    return topic in subscriber.topics or kind in subscriber.topics
 
 
 def _tagged(row: EventRow, tags: tuple[str, ...]) -> bool:

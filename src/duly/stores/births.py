@@ -12,11 +12,12 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from duly.errors import InvalidInput, StoreRejected
 from duly.model.delivery import WAITING_US, Lease, Retry, Standing, State, Subscriber
 from duly.model.history import Kind
 from duly.model.lifecycle import CatchUp
-from duly.rules.audience import Audience, Birth, Subject
-from duly.rules.catch_up import withdrawn
+from duly.rules.audience import Audience, Birth, untrue
+from duly.stores.copies import copy_kept
 from duly.stores.rows import entry_of, ids_text
 from duly.stores.verb import Rows, Statement, Verb
 
@@ -94,7 +95,20 @@ def _audience(rows: tuple[tuple[Any, ...], ...], said: str) -> Audience:
     policy = json.loads(said)
     grace = policy.pop("grace_seconds", None)
     how = {} if grace is None else {"grace": timedelta(seconds=grace)}
-    return Audience(map(subscriber_of, rows), catch_up=CatchUp.from_json(policy), **how)
+    return Audience(map(_readable_subscriber, rows), catch_up=CatchUp.from_json(policy), **how)
+
+
+def _readable_subscriber(columns: Sequence[Any]) -> Subscriber:
+    """Read a subscriber's row; one that makes no sense is nobody's news until it is declared again."""
+    try:
+        return subscriber_of(columns)
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, AssertionError, InvalidInput) as error:
+        # It must not keep anything from firing, nor others from being told.
+        number, name, channel, *_ = columns
+        why = f"its row cannot be read: {type(error).__name__}: {error}"
+        return Subscriber(
+            number=number, name=name, channel=channel, topics=(), standing=Standing.GONE, reason=why
+        )
 
 
 _NOBODY: Final = Audience(())
@@ -119,24 +133,32 @@ def announce(
     listening = yield from audience()
     if not (entries and listening.active):
         return []
-    subject: Subject = subjects.__getitem__
     if listening.asks_tags:
-        data = yield from _data_of(subjects)
-        subject = _with_data(subjects, data)
-    return (yield from write_births(listening.births(entries, subject, now_us), now_us, terms))
+        subjects = yield from _with_data(subjects, {entry[0] for entry in entries if entry[2] == "fired"})
+    births = listening.births(entries, subjects.__getitem__, now_us)
+    return (yield from write_births(births, now_us, terms))
 
 
-def _data_of(subjects: Iterable[str]) -> Verb[dict[str, Any]]:
-    found = yield Statement("data_of_events", {"ids": ids_text(list(subjects))})
-    return {id_: json.loads(data) for id_, data in found}
+def _with_data(
+    subjects: Mapping[str, tuple[EventRow, Lifecycle | None]], fired: set[str]
+) -> Verb[dict[str, tuple[EventRow, Lifecycle | None]]]:
+    """Return the same with the events' data. Raises StoreRejected for one that fires, and whose data makes no sense.
 
-
-def _with_data(subjects: Mapping[str, tuple[EventRow, Lifecycle | None]], data: Mapping[str, Any]) -> Subject:
-    def subject(event_id: str) -> tuple[EventRow, Lifecycle | None]:
-        row, lifecycle = subjects[event_id]
-        return replace(row, data=row.data or data.get(event_id, {})), lifecycle
-
-    return subject
+    That one alone is then set aside (P7), and is told of like any other that is: as having no tags.
+    """
+    whole = dict(subjects)
+    bare = [id_ for id_, (row, _) in subjects.items() if not row.data]
+    for id_, text in (yield Statement("data_of_events", {"ids": ids_text(bare)})):
+        row, lifecycle = subjects[id_]
+        try:
+            data = json.loads(text)
+        except ValueError:
+            data = None
+        if not isinstance(data, dict) and id_ in fired:
+            said = "its data cannot be read, and a subscriber asks for its tags; restore it from a backup"
+            raise StoreRejected(f"event '{id_}': {said}")
+        whole[id_] = (replace(row, data=data if isinstance(data, dict) else {}), lifecycle)
+    return whole
 
 
 def write_births(
@@ -146,9 +168,13 @@ def write_births(
 
     The first of a line whose subscriber has room under the terms is, and with it those behind it; others are
     pending, or wait behind what is open before them. `replays`: which closed delivery each repeats, if they do.
+    In a store that is a copy all are parked (P18).
     """
     if not births:
         return []
+    copy = yield from copy_kept()
+    if copy is not None:
+        births = [_parked(birth, copy.reason) for birth in births]
     blocked = yield from _open_lines({birth.event_id for birth in births})
     number = (yield Statement("last_delivery"))[0][0]
     rooms = {} if terms is None else dict(terms.rooms)
@@ -175,6 +201,11 @@ def write_births(
     # The intent is committed with its cause, or neither is (P8).
     yield Statement("insert_delivery", rows, many=True)
     return born
+
+
+def _parked(birth: Birth, reason: str) -> Birth:
+    pending = birth.state is State.PENDING
+    return birth._replace(state=State.PARKED, reason=reason) if pending else birth
 
 
 def _lease(number: int, birth: Birth, attempt: int, now_us: Micros) -> Lease:
@@ -217,7 +248,7 @@ def withdraw_untold(entries: Sequence[Entry], rows: Mapping[str, EventRow], now_
     lines = set()
     for number, subscriber, event_id, *columns in waiting:
         _, entry = entry_of(columns)
-        why = withdrawn(entry, rows[event_id])
+        why = untrue(entry, rows[event_id])
         if why is not None:
             closing.append((State.WITHDRAWN.value, now_us, why, number))
             lines.add((subscriber, event_id))

@@ -51,7 +51,10 @@ class OpenCount:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryCounts:
-    """How many deliveries there are: open ones by subscriber, and those that people look for by state."""
+    """How many deliveries there are: open ones by subscriber, and by state those that people look for.
+
+    Of these (`trouble`), what has been replayed does not count any more.
+    """
 
     open: tuple[OpenCount, ...]
     trouble: Mapping[str, int]
@@ -77,13 +80,12 @@ class Outbox:
         """The store's own name, made when it was: 8 hex digits. The delivery ids begin with it."""
         if self._identity is None:
             found = self._store.read(meta_json(IDENTITY_KEY))
-            self._identity = str(found) if found is not None else self._store.write(_identify(secrets.token_hex(4)))
+            self._identity = str(found) if found is not None else self._store.write(identified(secrets.token_hex(4)))
         return self._identity
 
-    def rename(self, identity: str) -> None:
-        """Give the store another identity: from now on its deliveries are not those of the store it is a copy of."""
-        self._store.write(put_meta_json(IDENTITY_KEY, identity))
-        self._identity = identity
+    def forget_identity(self) -> None:
+        """Ask the store for its identity again: it may have been given another (see `residence.adopt`)."""
+        self._identity = None
 
     def delivery_id(self, number: int) -> str:
         """Return the idempotency key of a delivery."""
@@ -109,6 +111,12 @@ class Outbox:
     def put_subscriber(self, subscriber: Subscriber, now_us: Micros) -> Subscriber:
         """Add or change a subscriber; what one that is not active was owed is parked."""
         return self._store.write(outbox_verbs.put_subscriber(subscriber, now_us))
+
+    def change_subscriber(
+        self, name: str, change: Callable[[Subscriber | None], Subscriber], now_us: Micros
+    ) -> Subscriber:
+        """Put what `change` makes of the subscriber of that name (None: there is none), in one transaction."""
+        return self._store.write(outbox_verbs.change_subscriber(name, change, now_us))
 
     def declare(self, declared: Sequence[Subscriber], now_us: Micros) -> list[Subscriber]:
         """Make these the subscribers that code declares; see `outbox_verbs.declare`."""
@@ -162,7 +170,9 @@ class Outbox:
 
     def told_of(self, leases: Iterable[Lease], known: Mapping[tuple[str, int], Entry]) -> Told:
         """Return what deliveries are about, in one read; entries that are `known` are not read again."""
-        return self._store.read(_told_of(list(leases), known, self.identity))
+        # Read anew each time: a store that has been given another name speaks under that name at once.
+        told, self._identity = self._store.read(_told_of(list(leases), known, self.identity))
+        return told
 
     # -- reading ----------------------------------------------------------------------------------------
 
@@ -173,12 +183,15 @@ class Outbox:
         subscriber: str | None = None,
         event_id: str | None = None,
         topic: str | None = None,
+        since_us: Micros | None = None,
+        unreplayed: bool = False,
         before: int = LAST,
         most: int = 100,
     ) -> list[Delivery]:
-        """Return deliveries, newest first."""
+        """Return deliveries, newest first. `since_us`: born then or later; `unreplayed`: not made again yet."""
         params = {"state": state, "subscriber": subscriber, "event_id": event_id, "topic": topic}
-        statement = Statement("list_deliveries", {**params, "before": before, "most": most})
+        page = {"since": since_us, "unreplayed": int(unreplayed), "before": before, "most": most}
+        statement = Statement("list_deliveries", {**params, **page})
         return self._deliveries(statement)
 
     def of_event(self, event_id: str) -> list[Delivery]:
@@ -256,7 +269,7 @@ def _rows(statement: Statement) -> Verb[Rows]:
     return (yield statement)
 
 
-def _identify(fresh: str) -> Verb[str]:
+def identified(fresh: str) -> Verb[str]:
     """Keep an identity, unless another process was quicker."""
     found = yield from meta_json(IDENTITY_KEY)
     if found is None:
@@ -265,11 +278,15 @@ def _identify(fresh: str) -> Verb[str]:
 
 
 def _expire(now_us: Micros) -> Verb[None]:
+    yield Statement("expire_behind", {"waiting": WAITING_US})
     yield Statement("expire_leases", {"now": now_us, "waiting": WAITING_US})
     yield Statement("orphaned_lines", {"now": now_us, "waiting": WAITING_US})
 
 
-def _told_of(leases: Sequence[Lease], known: Mapping[tuple[str, int], Entry], identity: str) -> Verb[Told]:
+def _told_of(
+    leases: Sequence[Lease], known: Mapping[tuple[str, int], Entry], identity: str
+) -> Verb[tuple[Told, str]]:
+    identity = str((yield from meta_json(IDENTITY_KEY)) or identity)
     told = Told(entries=dict(known))
     ids = {lease.event_id for lease in leases if lease.event_id}
     if ids:
@@ -285,7 +302,7 @@ def _told_of(leases: Sequence[Lease], known: Mapping[tuple[str, int], Entry], id
         told.outages = {row[0]: outage_of(row) for row in (yield Statement("outages_at", {"ids": numbers}))}
         found = yield Statement("get_deliveries", {"numbers": numbers})
         told.dead = {row[0]: delivery_of(row, identity) for row in found}
-    return told
+    return told, identity
 
 
 def _counts() -> Verb[DeliveryCounts]:

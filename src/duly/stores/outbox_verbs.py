@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from duly.errors import InvalidInput, UnknownSubscriber
-from duly.model.delivery import Attempt, Lease, Standing, State, Subscriber
-from duly.rules.audience import DEAD, Birth
+from duly.model.delivery import WAITING_US, Attempt, Lease, Standing, State, Subscriber
+from duly.rules.audience import DEAD, Birth, topic_of
 from duly.stores.births import audience, definition_of, subscriber_of, wake_lines, write_births
-from duly.stores.rows import ids_text
+from duly.stores.copies import copy_kept
+from duly.stores.rows import entry_of, ids_text, readable_row
 from duly.stores.verb import Rows, Statement, Verb
 
 if TYPE_CHECKING:
     from duly.model.dates import Micros
+    from duly.model.event import EventRow
     from duly.rules.audience import Audience
 
 DECLARED_BY_CODE: Final = frozenset({"handler", "task_queue"})
 LOST: Final = "lost"
+# `replay_of` of what a person had announced: like a replay, so that no policy withholds it, but of no delivery.
+ANNOUNCED: Final = -1
 
 
 class Result(NamedTuple):
@@ -61,8 +65,13 @@ def claim(node: str, now_us: Micros, until_us: Micros, rooms: Mapping[int, int])
     lost = [attempt for columns in found if (attempt := _lost_attempt(columns, now_us)) is not None]
     if lost:
         yield Statement("insert_attempt", lost, many=True)
+    taken_over = [(row[2], row[1], row[0], WAITING_US) for row in found if row[11] is not None]
+    if taken_over:
+        # Whoever has lost the first of a line has lost what it had leased behind it: that waits again.
+        yield Statement("free_behind", taken_over, many=True)
     spent = [columns for columns in found if columns[6] >= listening.by_number[columns[1]].retry.attempts]
-    leases = [_claimed(columns) for columns in found if columns not in spent]
+    dead = {columns[0] for columns in spent}
+    leases = [_claimed(columns) for columns in found if columns[0] not in dead]
     if leases:
         taken = [(node, lease.token, lease.attempt, until_us, lease.number) for lease in leases]
         yield Statement("lease_delivery", taken, many=True)
@@ -88,16 +97,22 @@ def _lost_attempt(columns: Sequence[Any], now_us: Micros) -> Attempt | None:
 def _bury(spent: Rows, listening: Audience, now_us: Micros) -> Verb[None]:
     """Close what was claimed once too often."""
     if spent:
-        why = "its node ended during the last attempt"
-        yield Statement("close_waiting", [(State.DEAD.value, now_us, why, row[0]) for row in spent], many=True)
+        closing = [(State.DEAD.value, now_us, _spent_by(row), row[0]) for row in spent]
+        yield Statement("close_waiting", closing, many=True)
         yield from wake_lines({(row[1], row[2]) for row in spent}, now_us)
-        yield from _tell_of_dead([(row[0], row[1], row[2]) for row in spent], listening, now_us)
+        yield from _tell_of_dead([(row[0], row[1], row[2], row[3]) for row in spent], listening, now_us)
+
+
+def _spent_by(columns: Sequence[Any]) -> str:
+    if columns[11] is not None:
+        return "its node ended during the last attempt"
+    return f"it has been tried {columns[6]} times; by now the schedule of its subscriber allows no more"
 
 
 def settle(results: Sequence[Result], now_us: Micros) -> Verb[Settled]:
     """Write what became of leased deliveries, where the token is still the newest; the rest is stale (P9)."""
     numbers = ids_text([result.lease.number for result in results])
-    tokens = {number: token for number, token, _, _ in (yield Statement("open_tokens", {"numbers": numbers}))}
+    tokens = {row[0]: row[1] for row in (yield Statement("open_tokens", {"numbers": numbers}))}
     valid = [result for result in results if tokens.get(result.lease.number) == result.lease.token]
     attempts = [result.attempt for result in valid if result.attempt is not None]
     closed = [result for result in valid if result.state is not State.PENDING]
@@ -107,15 +122,29 @@ def settle(results: Sequence[Result], now_us: Micros) -> Verb[Settled]:
     if closed:
         columns = [(r.state.value, _attempts(r), now_us, r.reason, r.lease.number) for r in closed]
         yield Statement("close_delivery", columns, many=True)
-        yield from wake_lines({(r.lease.subscriber, r.lease.event_id) for r in closed if r.wakes}, now_us)
     if put_off:
-        later = [(r.wake_us, _attempts(r), r.reason, r.lease.number) for r in put_off]
-        yield Statement("put_off_delivery", later, many=True)
-    dead = [(r.lease.number, r.lease.subscriber, r.lease.event_id) for r in closed if r.state is State.DEAD]
+        yield from _put_off(put_off)
+    # Last: of a line whose first is closed, the next may just have been put off behind it.
+    yield from wake_lines({_line(r) for r in closed if r.wakes} | {_line(r) for r in put_off}, now_us)
+    dead = [(r.lease.number, *_line(r), r.lease.topic) for r in closed if r.state is State.DEAD]
     if dead:
         yield from _tell_of_dead(dead, (yield from audience()), now_us)
     stale = frozenset(r.lease.number for r in results) - frozenset(r.lease.number for r in valid)
-    return Settled(stale, tuple(number for number, _, _ in dead))
+    return Settled(stale, tuple(number for number, *_ in dead))
+
+
+def _line(result: Result) -> tuple[int, str]:
+    return result.lease.subscriber, result.lease.event_id
+
+
+def _put_off(put_off: Sequence[Result]) -> Verb[None]:
+    """Give leases back until an instant. Whatever stands behind the first of its line waits for that."""
+    later = [
+        (WAITING_US if r.wake_us is None else r.wake_us, _attempts(r), r.reason, r.lease.number) for r in put_off
+    ]
+    yield Statement("put_off_delivery", later, many=True)
+    behind = [(event_id, subscriber, WAITING_US) for subscriber, event_id in sorted({_line(r) for r in put_off})]
+    yield Statement("hold_back", behind, many=True)
 
 
 def _attempts(result: Result) -> int:
@@ -123,11 +152,20 @@ def _attempts(result: Result) -> int:
     return result.attempt.number if result.attempt is not None else max(0, result.lease.attempt - 1)
 
 
-def _tell_of_dead(dead: Iterable[tuple[int, int, str]], listening: Audience, now_us: Micros) -> Verb[None]:
-    """Write deliveries about dead deliveries; not to one whose own is the dead one, as that would never end."""
+def _tell_of_dead(dead: Iterable[tuple[int, int, str, str]], listening: Audience, now_us: Micros) -> Verb[None]:
+    """Write deliveries about dead deliveries: number, subscriber, event, topic.
+
+    Not to one whose own is the dead one, and not of one that was itself such news: two that cannot be reached would
+    tell each other of it for ever.
+    """
+    news = [each for each in dead if each[3] != DEAD]
+    rows: dict[str, EventRow] = {}
+    if news and any(s.lifecycles or s.tags for s in listening.listeners("", DEAD, "")):
+        found = yield Statement("get_events", {"ids": ids_text(sorted({each[2] for each in news}))})
+        rows = {columns[0]: readable_row(columns) for columns in found}
     births: list[Birth] = []
-    for number, subscriber, event_id in dead:
-        told = listening.news(DEAD, -number, event_id, now_us)
+    for number, subscriber, event_id, _ in news:
+        told = listening.news(DEAD, -number, event_id, now_us, about=rows.get(event_id))
         births += [birth for birth in told if birth.subscriber != subscriber]
     yield from write_births(births, now_us)
 
@@ -148,6 +186,10 @@ def replay(numbers: Sequence[int], now_us: Micros, *, to: str | None = None) -> 
 
     Closed states are final (I9): the old row stays as it is. One is replayed once; then its replay is.
     """
+    copy = yield from copy_kept()
+    if copy is not None:
+        # It would only be parked again; and what a copy would send is confirmed once, for all of it.
+        return Replayed({}, dict.fromkeys(numbers, copy.reason))
     listening = yield from audience()
     target = None if to is None else _named(listening, to)
     found = yield Statement("delivery_for_replay", {"numbers": ids_text(list(numbers))})
@@ -158,7 +200,7 @@ def replay(numbers: Sequence[int], now_us: Micros, *, to: str | None = None) -> 
     births: list[tuple[int, Birth]] = []
     for number, subscriber, event_id, topic, seq, state, due_us, _ in found:
         wanted = target or listening.by_number[subscriber]
-        why = _unreplayable(State(state), wanted)
+        why = unreplayable(State(state), wanted)
         if why is None and (wanted.number, number) in replayed:
             why = "it has been replayed already; replay that one"
         if why is not None:
@@ -172,7 +214,8 @@ def replay(numbers: Sequence[int], now_us: Micros, *, to: str | None = None) -> 
     return Replayed({number: first + place for place, (number, _) in enumerate(births)}, refused)
 
 
-def _unreplayable(state: State, subscriber: Subscriber) -> str | None:
+def unreplayable(state: State, subscriber: Subscriber) -> str | None:
+    """Return why a delivery in a state is not made again for a subscriber, None if it is."""
     if state is State.PENDING:
         return "it is still pending"
     if subscriber.standing is not Standing.ACTIVE:
@@ -193,10 +236,10 @@ def announce_entry(event_id: str, seq: int, to: str, now_us: Micros) -> Verb[int
 
     For what no delivery was born of: it passed before the event was known, or before the subscriber was there.
     """
-    from duly.rules.audience import topic_of
-    from duly.stores.rows import entry_of
-
     target = _named((yield from audience()), to)
+    why = unreplayable(State.MISSED, target)
+    if why is not None:
+        raise InvalidInput(f"entry {seq} of event '{event_id}' cannot be announced: {why}")
     found = yield Statement("history_at", {"pairs": ids_text([(event_id, seq)])})
     if not found:
         raise InvalidInput(f"event '{event_id}' has no history entry {seq}")
@@ -207,39 +250,30 @@ def announce_entry(event_id: str, seq: int, to: str, now_us: Micros) -> Verb[int
             raise InvalidInput(f"'{to}' has been told of entry {seq} already, by delivery {row[0]}; replay that")
     due_us = entry.at_us if entry.due_us is None else entry.due_us
     birth = Birth(target.number, event_id, topic, seq, State.PENDING, due_us, True, None, entry)  # noqa: FBT003
-    yield from write_births([birth], now_us)
+    yield from write_births([birth], now_us, replays=[ANNOUNCED])
     return int((yield Statement("last_delivery"))[0][0])
 
 
 def park(numbers: Sequence[int], reason: str, now_us: Micros) -> Verb[dict[int, str | None]]:
     """Close what is pending as parked. Returns for each number None, or why it could not be."""
-    found = {row[0]: row for row in (yield Statement("open_deliveries"))}
-    result: dict[int, str | None] = {}
-    closing, lines = [], set()
-    tokens = yield Statement("open_tokens", {"numbers": ids_text(list(numbers))})
-    subscribers = {number: subscriber for number, _, subscriber, _ in tokens}
-    for number in numbers:
-        if number not in subscribers:
-            result[number] = "it is not pending"
-        elif found[number][2] is not None:
-            result[number] = "it is being delivered just now"
-        else:
-            result[number] = None
-            closing.append((State.PARKED.value, now_us, reason, number))
-            lines.add((subscribers[number], found[number][1]))
-    if closing:
+    result: dict[int, str | None] = dict.fromkeys(numbers, "it is not pending")
+    lines: dict[int, tuple[int, str]] = {}
+    found = yield Statement("open_tokens", {"numbers": ids_text(list(numbers))})
+    for number, _, subscriber, event_id, node in found:
+        result[number] = None if node is None else "it is being delivered just now"
+        if node is None:
+            lines[number] = (subscriber, event_id)
+    if lines:
+        closing = [(State.PARKED.value, now_us, reason, number) for number in lines]
         yield Statement("close_waiting", closing, many=True)
-        yield from wake_lines(lines, now_us)
+        yield from wake_lines(set(lines.values()), now_us)
     return result
 
 
 def park_all(reason: str, now_us: Micros) -> Verb[int]:
     """Close everything that is pending as parked, leases and all. For a store that has been copied (P18)."""
-    found = yield Statement("open_deliveries")
-    if found:
-        rows = [(State.PARKED.value, now_us, reason, number) for number, _, _ in found]
-        yield Statement("close_waiting", rows, many=True)
-    return len(found)
+    params = {"state": State.PARKED.value, "now": now_us, "reason": reason}
+    return len((yield Statement("close_open", params)))
 
 
 # -- subscribers ----------------------------------------------------------------------------------------
@@ -247,26 +281,39 @@ def park_all(reason: str, now_us: Micros) -> Verb[int]:
 
 def put_subscriber(subscriber: Subscriber, now_us: Micros) -> Verb[Subscriber]:
     """Add a subscriber, or change the one of that name. If it is not active, what it was owed is parked."""
-    params = {
-        "name": subscriber.name,
-        "channel": subscriber.channel,
-        "definition": definition_of(subscriber),
-        "standing": subscriber.standing.value,
-        "reason": subscriber.reason,
-        "now": now_us,
-    }
+    params = {**_row_of(subscriber), "now": now_us}
     stored = subscriber_of((yield Statement("upsert_subscriber", params))[0])
     if stored.standing is not Standing.ACTIVE:
         yield from _park_owed(stored, now_us)
     return stored
 
 
+def _row_of(subscriber: Subscriber) -> dict[str, object]:
+    """Return all that a subscriber's row keeps, but for its number."""
+    return {
+        "name": subscriber.name,
+        "channel": subscriber.channel,
+        "definition": definition_of(subscriber),
+        "standing": subscriber.standing.value,
+        "reason": subscriber.reason,
+    }
+
+
+def change_subscriber(
+    name: str, change: Callable[[Subscriber | None], Subscriber], now_us: Micros
+) -> Verb[Subscriber]:
+    """Put what `change` makes of the subscriber of that name; what it raises leaves all as it was.
+
+    Reading and writing are one transaction: nobody's change in between (an endpoint that disables itself) is lost.
+    """
+    known = {subscriber.name: subscriber for subscriber in (yield from audience()).by_number.values()}
+    return (yield from put_subscriber(change(known.get(name)), now_us))
+
+
 def _park_owed(subscriber: Subscriber, now_us: Micros) -> Verb[None]:
-    owed = yield Statement("open_of_subscriber", {"subscriber": subscriber.number})
     why = f"subscriber '{subscriber.name}' is {subscriber.standing}: {subscriber.reason}"
-    rows = [(State.PARKED.value, now_us, why, number) for number, _, _ in owed]
-    if rows:
-        yield Statement("close_waiting", rows, many=True)
+    params = {"subscriber": subscriber.number, "state": State.PARKED.value, "now": now_us, "reason": why}
+    yield Statement("close_owed", params)
 
 
 def declare(declared: Sequence[Subscriber], now_us: Micros) -> Verb[list[Subscriber]]:
@@ -280,7 +327,10 @@ def declare(declared: Sequence[Subscriber], now_us: Micros) -> Verb[list[Subscri
     wanted = {subscriber.name: subscriber for subscriber in declared}
     for name, subscriber in wanted.items():
         before = known.get(name)
-        if before is None or replace(subscriber, number=before.number) != before:
+        if before is not None and before.standing is Standing.DISABLED:
+            # What a person (or the channel itself) has switched off is not switched on by a restart.
+            subscriber = replace(subscriber, standing=before.standing, reason=before.reason)  # noqa: PLW2901
+        if before is None or _row_of(subscriber) != _row_of(before):
             known[name] = yield from put_subscriber(subscriber, now_us)
     if wanted:
         for name, before in list(known.items()):

@@ -7,7 +7,7 @@ import fcntl
 import json
 import os
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from duly.errors import StoreRefused
 
@@ -15,19 +15,24 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LIVE: weakref.WeakSet[OwnerLock] = weakref.WeakSet()
+_WITNESS: Final = "witness"
+_BYTES_MOST: Final = 4096
 
 
 class OwnerLock:
     """A `flock` on `<file>.lock`: at most one process (and one scheduler in it) holds it.
 
     Never on the database file itself, whose locks belong to SQLite. The kernel lets go of it when the process
-    ends, however it ends; so a lock file that is lying about means nothing.
+    ends, however it ends; so a lock file that is lying about locks nothing. It keeps a witness: what the last owner
+    knew of the store (see `residence.py`), which must never be ahead of what the store itself says.
     """
 
     def __init__(self, path: Path) -> None:
         """Name the lock; nothing is taken yet."""
         self._path = path
         self._fd: int | None = None
+        # Whether the witness of before has been heard since we took the lock, and may be written over.
+        self.is_heard = False
         _LIVE.add(self)
 
     def take(self) -> bool:
@@ -53,11 +58,36 @@ class OwnerLock:
             # Somebody removed the file between our opening and our locking it: that lock guards nothing.
             self.give_back()
             return False
-        # Only for who looks into the file: on a full disk the lock is none the worse for being empty.
-        with contextlib.suppress(OSError):
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, json.dumps({"pid": os.getpid()}).encode(), 0)
+        self._write(self.witness())
         return True
+
+    def witness(self) -> Any:
+        """Return the JSON value that the last owner left, None if it left none that can be read."""
+        try:
+            with self._path.open("rb") as file:
+                kept = json.loads(file.read(_BYTES_MOST))
+        except (OSError, ValueError, RecursionError):
+            return None
+        return kept.get(_WITNESS) if isinstance(kept, dict) else None
+
+    def bear_witness(self, said: object) -> None:
+        """Leave a JSON value for the next owner. Without the lock, or on a full disk, nothing is left."""
+        if self.is_held:
+            self._write(said)
+
+    def _write(self, witness: object) -> None:
+        """Write who we are, for who looks into the file, and the witness, which may be None.
+
+        Not flushed to the disk: a witness of a little while ago is as true as that of now, only less telling. One
+        that was cut off in the middle cannot be read, and says nothing.
+        """
+        said = {"pid": os.getpid()} if witness is None else {"pid": os.getpid(), _WITNESS: witness}
+        text = json.dumps(said).encode()
+        # On a full disk the lock is none the worse for being empty.
+        with contextlib.suppress(OSError):
+            assert self._fd is not None  # noqa: S101 - only called under the lock
+            os.pwrite(self._fd, text, 0)
+            os.ftruncate(self._fd, len(text))
 
     @property
     def is_held(self) -> bool:
@@ -78,7 +108,7 @@ class OwnerLock:
         """Let another process have it."""
         if self._fd is not None:
             os.close(self._fd)
-            self._fd = None
+            self._fd, self.is_heard = None, False
 
 
 def _forget_in_child() -> None:

@@ -18,12 +18,15 @@ from typing_extensions import override
 
 from duly.clock import SystemClock, pause
 from duly.errors import StoreRefused, StoreStopped, WrongState
+from duly.stores.backups import Backup, back_up, backup_mark, damage
 from duly.stores.files import check_path
 from duly.stores.ownership import OwnerLock
 from duly.stores.sqlite_errors import explain, is_fatal, refuse_to_open
 from duly.stores.sqlite_guard import run_guarded
-from duly.stores.statements import migrations, statements
+from duly.stores.sqlite_schema import DIALECT, check_ours, latest_version, migrate
+from duly.stores.statements import statements
 from duly.stores.store import Store
+from duly.stores.surroundings import FileSurroundings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,8 +34,6 @@ if TYPE_CHECKING:
     from duly.stores.verb import Verb
 
 T = TypeVar("T")
-DIALECT: Final = "sqlite"
-APPLICATION_ID: Final = 0x44554C59  # "DULY": tells our files from those of other applications
 BUSY_MS: Final = 5_000
 OPENING_PAUSE_US: Final = 20_000
 READERS_KEPT: Final = 4
@@ -92,6 +93,7 @@ class SqliteStore(Store):
         if self._path is not None:
             self._inode = Path(target).stat()
             self._lock = OwnerLock(Path(target + ".lock"))
+            self.surroundings = FileSurroundings(Path(target), self._lock)
 
     def _patiently_migrated(self, target: str) -> apsw.Connection:
         """Connect and migrate. Where several processes start at once, SQLite does not always wait by itself."""
@@ -108,7 +110,7 @@ class SqliteStore(Store):
     def _migrated(self, target: str) -> apsw.Connection:
         connection = self._connect(target)
         try:
-            self._migrate(connection)
+            migrate(connection)
         except BaseException:
             connection.close()
             raise
@@ -119,7 +121,7 @@ class SqliteStore(Store):
         try:
             connection.set_busy_timeout(BUSY_MS)
             # Before anything is set: the journal mode is kept in the file, and the file may be somebody else's.
-            self._check_ours(connection)
+            check_ours(connection, self._label)
             mode = connection.pragma("journal_mode", "wal")
             if self._path is not None and mode != "wal":
                 msg = f"store {self._label}: SQLite can keep no write-ahead log there (its journal is '{mode}')"
@@ -142,37 +144,6 @@ class SqliteStore(Store):
             )
             raise WrongState(msg)
 
-    def _check_ours(self, connection: apsw.Connection) -> None:
-        """Refuse a database that belongs to something else, or to a later version of Duly."""
-        # In this order: whoever makes our tables just now sets the mark in the same transaction.
-        tables = connection.execute("SELECT name FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%'").fetchall()
-        mark = connection.pragma("application_id")
-        if mark != APPLICATION_ID and (tables or mark):
-            names = ", ".join(str(name) for (name,) in tables[:3]) or f"the application id {mark}"
-            msg = (
-                f"store {self._label}: it belongs to another application (it has {names}); "
-                "Duly needs a file of its own"
-            )
-            raise StoreRefused(msg)
-        known = migrations(DIALECT)[-1].version
-        found = connection.pragma("user_version")
-        if found > known:
-            msg = f"store {self._label}: its schema is version {found}, this Duly knows {known}; upgrade Duly"
-            raise StoreRefused(msg)
-
-    def _migrate(self, connection: apsw.Connection) -> None:
-        """Apply the migrations that are missing, each in its own transaction, whoever else does the same."""
-        for migration in migrations(DIALECT):
-            if connection.pragma("user_version") >= migration.version:
-                continue
-            connection.execute("BEGIN IMMEDIATE")
-            # Asked again under the lock: another process may have been quicker.
-            if connection.pragma("user_version") < migration.version:
-                connection.execute(migration.sql)
-                connection.pragma("application_id", APPLICATION_ID)
-                connection.pragma("user_version", migration.version)
-            connection.execute("COMMIT")
-
     @override
     def close(self) -> None:
         """Disconnect, and give the ownership back."""
@@ -187,7 +158,7 @@ class SqliteStore(Store):
     @property
     def schema_version(self) -> int:
         """The version of the schema that this Duly writes."""
-        return migrations(DIALECT)[-1].version
+        return latest_version()
 
     # -- ownership --------------------------------------------------------------------------------------
 
@@ -262,6 +233,10 @@ class SqliteStore(Store):
                 # What is in memory is seen by one connection only; inside a write, as a part of it.
                 return self._drive(writer, verb) if writer.in_transaction else self._read_on(writer, verb)
         # One connection for each read that is under way: the firing loop never waits behind anybody's long list.
+        if self._stopped is not None and not self._idle:
+            # No new connection can be had any more; what the writer's shows is as far as we had got.
+            with self._write_lock:
+                return self._drive(writer, verb) if writer.in_transaction else self._read_on(writer, verb)
         connection = self._borrowed()
         try:
             return self._read_on(connection, verb)
@@ -275,7 +250,10 @@ class SqliteStore(Store):
         try:
             return self._idle.pop()
         except IndexError:  # all are in use, by other threads
-            pass
+            return self._another()
+
+    def _another(self) -> apsw.Connection:
+        self._usable(self._writer)
         # A connection goes by the name of the file: it must not read another one, nor make an empty one.
         self._check_same_file()
         try:
@@ -308,6 +286,33 @@ class SqliteStore(Store):
                 statement = verb.send(rows)
         except StopIteration as done:
             return done.value  # type: ignore[no-any-return]  # the verb's own type says what it returns
+
+    # -- upkeep -----------------------------------------------------------------------------------------
+
+    @override
+    def backup(
+        self, path: Path, now_us: int, *, force: bool = False, progress: Callable[[int, int], None] | None = None
+    ) -> Backup:
+        """Write a verified copy to a new file through SQLite's backup API, beside whoever reads and writes."""
+        if self._real is None:
+            raise StoreRefused(f"store {self._label}: it is in memory, and ends with its process; it has no backup")
+        mark = backup_mark(self.outbox.identity, now_us)
+        connection = self._another()
+        try:
+            return back_up(connection, self._real, path, mark, force=force, progress=progress)
+        finally:
+            connection.close()
+
+    @override
+    def damage(self) -> list[str]:
+        """Return what SQLite's own check of the whole file finds, at most twenty things."""
+        if self._real is None:
+            return []
+        connection = self._another()
+        try:
+            return damage(connection)
+        finally:
+            connection.close()
 
     def _usable(self, connection: apsw.Connection | None) -> apsw.Connection:
         if self._forked:

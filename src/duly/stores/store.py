@@ -13,20 +13,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from duly.errors import StoreRejected, UnknownLifecycle
+from duly.errors import StoreRefused, StoreRejected, UnknownLifecycle
 from duly.lifecycles.reader import lifecycle_from_plain
 from duly.rules.audience import OUTAGE
 from duly.stores import verbs
 from duly.stores.audit import AuditPage, audit
 from duly.stores.births import audience, write_births
+from duly.stores.declaring import changed_lifecycles, declare_all
 from duly.stores.outbox import Outbox
 from duly.stores.redefining import FROM_THE_FIRST, Place, Replan, rederive
+from duly.stores.residence import beaten
 from duly.stores.rows import entry_of, ids_text, outage_of, readable_row
+from duly.stores.surroundings import Surroundings
 from duly.stores.verb import Statement, Verb
 from duly.stores.verbs import Circumstances, Fired, FireRequest, Put
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from duly.model.dates import Micros
     from duly.model.event import EventRow, Hold
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
     from duly.rules.advance import Firing
     from duly.rules.edit import Edited, Editing
     from duly.rules.plan import Plan
+    from duly.stores.backups import Backup
 
 T = TypeVar("T")
 LAST = (1 << 63) - 1
@@ -78,6 +83,7 @@ class Store(ABC):
         self._current: dict[str, str] = {}
         self._unreadable: dict[str, str] = {}
         self.outbox = Outbox(self)
+        self.surroundings = Surroundings()
 
     # -- what a subclass brings -------------------------------------------------------------------------
 
@@ -208,7 +214,11 @@ class Store(ABC):
     def heartbeat(self, node: str, host: str, pid: int, now_us: Micros, *, owner: bool = True) -> None:
         """Say that a node is alive, and whether it is the one that fires."""
         params = {"id": node, "host": host, "pid": pid, "now": now_us, "owner": int(owner)}
-        self.write(_done(Statement("upsert_node", params)))
+        here = self.surroundings
+        witness = self.write(beaten(Statement("upsert_node", params), is_heard=owner and here.is_heard))
+        if witness is not None:
+            # Only once it is committed: the witness must never know more than the store.
+            here.bear_witness(witness)
 
     def stop_node(self, node: str, now_us: Micros) -> None:
         """Say that a node has ended in good order."""
@@ -283,8 +293,8 @@ class Store(ABC):
         """Make definitions the current ones of their names. A built-in one never replaces one of the user's."""
         wanted = [(lifecycle, "declared") for lifecycle in declared]
         wanted += [(lifecycle, "built-in") for lifecycle in built_in]
-        if self.read(_changed_lifecycles(wanted)):
-            self.write(_declare(wanted, now_us))
+        if self.read(changed_lifecycles(wanted)):
+            self.write(declare_all(wanted, now_us))
         self._lifecycles |= {lifecycle.hash: lifecycle for lifecycle, _ in wanted}
 
     def rederive(
@@ -314,6 +324,21 @@ class Store(ABC):
     def put_meta(self, key: str, value: object) -> None:
         """Keep a JSON value under a key."""
         self.write(verbs.put_meta_json(key, value))
+
+    def backup(
+        self, path: Path, now_us: Micros, *, force: bool = False, progress: Callable[[int, int], None] | None = None
+    ) -> Backup:
+        """Write a verified copy of the whole store to a new file, while others go on using it.
+
+        `force`: over a file that is there. `progress` is called with (done, of all), in pages. Raises StoreRefused,
+        StoreFull; then there is no file under that name that was not there before.
+        """
+        del path, now_us, force, progress
+        raise StoreRefused(f"store {self.url}: Duly makes backups of SQLite files only")
+
+    def damage(self) -> list[str]:
+        """Return what the database itself finds wrong with what it keeps. Reads everything."""
+        return []
 
     # -- shorthand --------------------------------------------------------------------------------------
 
@@ -367,24 +392,3 @@ def _finish_outage(params: Mapping[str, int]) -> Verb[Outage]:
     news = (yield from audience()).news(OUTAGE, -outage.id, "", params["now"])
     yield from write_births(news, params["now"])
     return outage
-
-
-def _changed_lifecycles(wanted: Sequence[tuple[Lifecycle, str]]) -> Verb[list[tuple[Lifecycle, str]]]:
-    current = {row[1]: (row[0], row[3]) for row in (yield Statement("list_lifecycles")) if row[4]}
-    changed = []
-    for lifecycle, origin in wanted:
-        hash_, known_origin = current.get(lifecycle.name, ("", origin))
-        outranked = origin == "built-in" and known_origin == "declared"
-        if not outranked and (hash_, known_origin) != (lifecycle.hash, origin):
-            changed.append((lifecycle, origin))
-            # A built-in one later in the same list finds that one of the user's stands there now.
-            current[lifecycle.name] = (lifecycle.hash, origin)
-    return changed
-
-
-def _declare(wanted: Sequence[tuple[Lifecycle, str]], now_us: Micros) -> Verb[None]:
-    for lifecycle, origin in (yield from _changed_lifecycles(wanted)):
-        definition = json.dumps(lifecycle.to_json())
-        yield Statement("retire_lifecycle", {"name": lifecycle.name})
-        params = {"hash": lifecycle.hash, "name": lifecycle.name, "definition": definition}
-        yield Statement("insert_lifecycle", {**params, "origin": origin, "now": now_us})

@@ -56,12 +56,30 @@ UPDATE delivery SET wake_at = :until
 WHERE number IN (SELECT value FROM json_each(:numbers)) AND node = :node AND wake_at IS NOT NULL
 RETURNING number, token;
 
+-- name: free_behind
+-- Whoever held the first of a line (event, subscriber) has lost it, and with it all that it had leased behind it.
+UPDATE delivery SET wake_at = ?4, node = NULL, token = token + 1
+WHERE event_id = ?1 AND subscriber = ?2 AND number > ?3 AND wake_at < ?4;
+
+-- name: hold_back
+-- All but the first of a line (event, subscriber) wait for it, under nobody's lease.
+UPDATE delivery SET wake_at = ?3, node = NULL
+WHERE event_id = ?1 AND subscriber = ?2 AND wake_at < ?3
+      AND number > (SELECT min(number) FROM delivery WHERE event_id = ?1 AND subscriber = ?2 AND wake_at IS NOT NULL);
+
+-- name: expire_behind
+-- Before the leases are ended: what was leased behind the first of its line waits again.
+UPDATE delivery SET wake_at = :waiting, node = NULL, token = token + 1
+WHERE wake_at < :waiting AND node IS NOT NULL AND EXISTS (
+    SELECT 1 FROM delivery e WHERE e.event_id = delivery.event_id AND e.subscriber = delivery.subscriber
+    AND e.number < delivery.number AND e.wake_at IS NOT NULL);
+
 -- name: expire_leases
 -- The process that held them is gone for good: nobody else can own this store.
 UPDATE delivery SET wake_at = :now WHERE wake_at > :now AND wake_at < :waiting AND node IS NOT NULL;
 
 -- name: open_tokens
-SELECT number, token, subscriber, event_id FROM delivery
+SELECT number, token, subscriber, event_id, node FROM delivery
 WHERE number IN (SELECT value FROM json_each(:numbers)) AND wake_at IS NOT NULL;
 
 -- name: close_delivery
@@ -70,6 +88,17 @@ UPDATE delivery SET state = ?, wake_at = NULL, node = NULL, attempts = ?, closed
 -- name: close_waiting
 UPDATE delivery SET state = ?, wake_at = NULL, node = NULL, token = token + 1, closed_at = ?, reason = ?
 WHERE number = ?;
+
+-- name: close_owed
+-- All that is open for one subscriber, leases and all: who holds one is fenced off.
+UPDATE delivery SET state = :state, wake_at = NULL, node = NULL, token = token + 1, closed_at = :now, reason = :reason
+WHERE subscriber = :subscriber AND is_late IN (0, 1) AND wake_at IS NOT NULL;
+
+-- name: close_open
+-- All that is open, whoever it is for.
+UPDATE delivery SET state = :state, wake_at = NULL, node = NULL, token = token + 1, closed_at = :now, reason = :reason
+WHERE wake_at IS NOT NULL
+RETURNING number;
 
 -- name: put_off_delivery
 UPDATE delivery SET wake_at = ?, node = NULL, attempts = ?, reason = ? WHERE number = ?;
@@ -93,7 +122,7 @@ WHERE d.number IN (SELECT value FROM json_each(:numbers))
 ORDER BY d.number;
 
 -- name: list_deliveries
--- Newest first. Every condition may be left out by passing NULL.
+-- Newest first. Every condition may be left out by passing NULL (`unreplayed`: 0).
 SELECT d.number, s.name, d.event_id, d.topic, d.seq, d.state, d.reason, d.due_at, d.created_at, d.wake_at,
        d.closed_at, d.attempts, d.node, d.replay_of
 FROM delivery d JOIN subscriber s ON s.number = d.subscriber
@@ -102,6 +131,9 @@ WHERE d.number < :before
       AND (:subscriber IS NULL OR s.name = :subscriber)
       AND (:event_id IS NULL OR d.event_id = :event_id)
       AND (:topic IS NULL OR d.topic = :topic)
+      AND (:since IS NULL OR d.created_at >= :since)
+      AND (:unreplayed = 0 OR NOT EXISTS (
+          SELECT 1 FROM delivery r WHERE r.event_id = d.event_id AND r.replay_of = d.number))
 ORDER BY d.number DESC
 LIMIT :most;
 
@@ -126,15 +158,6 @@ ORDER BY number;
 SELECT event_id, subscriber, seq, topic, replay_of FROM delivery
 WHERE replay_of IN (SELECT value FROM json_each(:numbers)) AND event_id IN (SELECT value FROM json_each(:ids));
 
--- name: open_of_subscriber
-SELECT number, event_id, node FROM delivery
-WHERE subscriber = :subscriber AND wake_at IS NOT NULL
-ORDER BY number;
-
--- name: open_deliveries
--- All that is open, whoever it is for.
-SELECT number, event_id, node FROM delivery WHERE wake_at IS NOT NULL ORDER BY number;
-
 -- name: history_at
 -- One entry each for pairs of event and number, given as a JSON array of arrays.
 SELECT h.entry, h.event_id, h.seq, h.kind, h.milestone, h.generation, h.due_at, h.at, h.from_status, h.to_status,
@@ -153,7 +176,11 @@ WHERE d.wake_at IS NOT NULL
 GROUP BY s.name ORDER BY s.name;
 
 -- name: count_trouble
-SELECT state, count(*) FROM delivery WHERE state IN ('dead', 'missed', 'parked', 'withdrawn') GROUP BY state;
+-- What has been replayed is in its replay's hands, and no trouble any more.
+SELECT d.state, count(*) FROM delivery d
+WHERE d.state IN ('dead', 'missed', 'parked', 'withdrawn')
+      AND NOT EXISTS (SELECT 1 FROM delivery r WHERE r.event_id = d.event_id AND r.replay_of = d.number)
+GROUP BY d.state;
 
 -- name: count_of_outage
 -- What became of the deliveries of what was caught up after an outage.

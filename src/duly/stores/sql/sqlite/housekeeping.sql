@@ -59,3 +59,9 @@ SET finished_at = :now,
     outside_window = (SELECT count(*) FROM history WHERE outage = :id AND at - due_at > :window)
 WHERE id = :id
 RETURNING id, began_at, ended_at, node, finished_at, detected, successful, failed, outside_window;
+
+-- name: sums
+-- By which a backup is compared with its store: how much there is, and where the history ends.
+SELECT (SELECT count(*) FROM event), (SELECT count(*) FROM history), (SELECT count(*) FROM delivery),
+       (SELECT count(*) FROM attempt), (SELECT max(entry) FROM history),
+       (SELECT hash FROM history ORDER BY entry DESC LIMIT 1);
