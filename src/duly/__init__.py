@@ -8,21 +8,31 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from duly.agenda import Agenda, PutResult
     from duly.blocking import BlockingScheduler
+    from duly.channels.channel import Context
+    from duly.deliveries import Account, Deliveries, Parked, Remade, Wanted
     from duly.engine.recovery import Report
     from duly.engine.status import SchedulerStatus
-    from duly.errors import DulyError
+    from duly.engine.telling import Telling
+    from duly.errors import DulyError, Reject, RetryLater
+    from duly.model.delivery import Attempt, Delivery, Retry, State, Subscriber
     from duly.model.event import Event, Hold, Status, Trigger
     from duly.model.history import Entry, Outage
     from duly.model.lifecycle import CatchUp, Headline, Lifecycle, Milestone, Policy, Track
     from duly.rules.view import EventView
     from duly.scheduler import Scheduler
+    from duly.webhooks import Webhooks
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Account",
     "Agenda",
+    "Attempt",
     "BlockingScheduler",
     "CatchUp",
+    "Context",
+    "Deliveries",
+    "Delivery",
     "DulyError",
     "Entry",
     "Event",
@@ -32,14 +42,24 @@ __all__ = [
     "Lifecycle",
     "Milestone",
     "Outage",
+    "Parked",
     "Policy",
     "PutResult",
+    "Reject",
+    "Remade",
     "Report",
+    "Retry",
+    "RetryLater",
     "Scheduler",
     "SchedulerStatus",
+    "State",
     "Status",
+    "Subscriber",
+    "Telling",
     "Track",
     "Trigger",
+    "Wanted",
+    "Webhooks",
 ]
 
 # Where each public name lives. They are imported when they are first asked for, so that a command that needs
@@ -47,14 +67,19 @@ __all__ = [
 _ROOMS = {
     "duly.agenda": ("Agenda", "PutResult"),
     "duly.blocking": ("BlockingScheduler",),
+    "duly.channels.channel": ("Context",),
+    "duly.deliveries": ("Account", "Deliveries", "Parked", "Remade", "Wanted"),
     "duly.engine.recovery": ("Report",),
     "duly.engine.status": ("SchedulerStatus",),
-    "duly.errors": ("DulyError",),
+    "duly.engine.telling": ("Telling",),
+    "duly.errors": ("DulyError", "Reject", "RetryLater"),
+    "duly.model.delivery": ("Attempt", "Delivery", "Retry", "State", "Subscriber"),
     "duly.model.event": ("Event", "Hold", "Status", "Trigger"),
     "duly.model.history": ("Entry", "Outage"),
     "duly.model.lifecycle": ("CatchUp", "Headline", "Lifecycle", "Milestone", "Policy", "Track"),
     "duly.rules.view": ("EventView",),
     "duly.scheduler": ("Scheduler",),
+    "duly.webhooks": ("Webhooks",),
 }
 
 

@@ -15,8 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
 
     from duly.agenda import PutResult
+    from duly.channels.handlers import F, Handlers
+    from duly.channels.task_queues import TaskQueue
+    from duly.deliveries import Account, Parked, Remade, Wanted
     from duly.engine.recovery import Report
     from duly.engine.status import SchedulerStatus
+    from duly.model.delivery import Delivery, Subscriber
     from duly.model.event import Event, Hold, Trigger
     from duly.model.history import Entry, Outage
     from duly.rules.view import EventView
@@ -92,6 +96,42 @@ class BlockingScheduler:
     def __exit__(self, *_: object) -> None:
         """Stop."""
         self.stop()
+
+    def on(self, *topics: str, **how: Any) -> Callable[[F], F]:
+        """Return a decorator that makes a function a handler: see `Scheduler.on`.
+
+        An async one runs in this scheduler's background thread, any other in threads of its own.
+        """
+        return self._scheduler.on(*topics, **how)
+
+    def hand_over(self, subscriber: Subscriber, queue: TaskQueue) -> None:
+        """Have deliveries handed to a task queue."""
+        self._scheduler.hand_over(subscriber, queue)
+
+    @property
+    def handlers(self) -> Handlers:
+        """The handlers that have been declared."""
+        return self._scheduler.handlers
+
+    def deliveries(self, wanted: Wanted | None = None, *, most: int = 100) -> list[Delivery]:
+        """Return deliveries, newest first. Raises UnknownSubscriber, UnknownEvent."""
+        return self._run(self._scheduler.deliveries(wanted, most=most))
+
+    def delivery(self, delivery: int | str) -> Account:
+        """Return one delivery with its attempts. Raises UnknownDelivery, InvalidInput."""
+        return self._run(self._scheduler.delivery(delivery))
+
+    def replay(self, *deliveries: int | str, to: str | None = None) -> Remade:
+        """Make closed deliveries again; `to` another subscriber."""
+        return self._run(self._scheduler.replay(*deliveries, to=to))
+
+    def release(self, *deliveries: int | str) -> Remade:
+        """Make parked deliveries, as new ones."""
+        return self._run(self._scheduler.release(*deliveries))
+
+    def park(self, *deliveries: int | str, reason: str) -> Parked:
+        """Close pending deliveries as parked."""
+        return self._run(self._scheduler.park(*deliveries, reason=reason))
 
     def put(self, events: Event | Iterable[Event], **how: Any) -> PutResult:
         """Create or edit events; the same again changes nothing."""

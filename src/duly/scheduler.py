@@ -24,6 +24,7 @@ from duly.engine.turn import Turn
 from duly.errors import InvalidSetting, WrongState
 from duly.model.lifecycle import CatchUp
 from duly.rules.catch_up import DEFAULT_GRACE, effective
+from duly.stores.residence import copy_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
     from duly.model.history import Entry, Outage
     from duly.model.lifecycle import Lifecycle, Policy
     from duly.rules.view import EventView
-    from duly.stores.store import Store
+    from duly.stores.outbox import DeliveryCounts
+    from duly.stores.store import Counts, Store
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -335,8 +337,7 @@ class Scheduler:
 
     async def status(self) -> SchedulerStatus:
         """Return how the scheduler is, and how much there is to do."""
-        counts = await self._life.aside(self.agenda.counts)
-        outages = await self._life.aside(self.agenda.outages, most=1)
+        counts, outages, deliveries, copy = await self._life.aside(self._standing)
         role: Role = "stopped"
         if self.is_running:
             role = "owner" if self.is_owner else "standby"
@@ -346,16 +347,24 @@ class Scheduler:
             store=self.store.url,
             counts=counts,
             totals=replace(self._firing.totals),
-            troubles=self.troubles(counts.set_aside),
+            deliveries=deliveries,
+            told=replace(self._life.courier.step.totals),
+            troubles=(*self.troubles(counts.set_aside, deliveries.dead), *([] if copy is None else [copy])),
             held=self._watch.reason if role == "owner" else None,
             outage=outages[0] if outages else None,
         )
 
-    def troubles(self, set_aside: int = 0) -> tuple[str, ...]:
+    def _standing(self) -> tuple[Counts, list[Outage], DeliveryCounts, str | None]:
+        outages = self.agenda.outages(most=1)
+        return self.agenda.counts(), outages, self.store.outbox.counts(), copy_of(self.store)
+
+    def troubles(self, set_aside: int = 0, dead: int = 0) -> tuple[str, ...]:
         """Return what is wrong, one sentence each."""
         found = [] if self.store.stopped is None else [f"store: {self.store.stopped}"]
         if set_aside:
             found.append(f"{set_aside} events are set aside: see 'duly check'")
+        if dead:
+            found.append(f"{dead} deliveries are dead: see 'duly deliveries --dead', and replay them")
         return (*found, *self._life.troubles)
 
 

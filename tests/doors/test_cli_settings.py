@@ -43,6 +43,8 @@ def test_every_setting_is_read_from_its_variable(tmp_path: Path) -> None:
         "DULY_CHRONOLOGY": "strict",
         "DULY_CLOCK_JUMP": "fire",
         "DULY_ENVIRONMENT": "staging",
+        "DULY_HANDLERS": "shop.handlers:register, shop.more:Handlers.declare",
+        "DULY_RECOVERY_RATE": "2.5",
     }
     assert set(variables) == {known.variable for known in KNOWN}
     found = read_settings(environment=variables, folder=tmp_path)
@@ -50,6 +52,8 @@ def test_every_setting_is_read_from_its_variable(tmp_path: Path) -> None:
     assert (found.catch_up_window, found.misfire_grace) == (None, timedelta(seconds=90))
     assert (found.chronology, found.clock_jump) == ("strict", "fire")
     assert found.environment == "staging"
+    assert found.handlers == ("shop.handlers:register", "shop.more:Handlers.declare")
+    assert found.recovery_rate == 2.5
     assert found.warnings == ()
 
 

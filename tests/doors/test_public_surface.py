@@ -42,6 +42,6 @@ def test_every_call_of_the_scheduler_is_documented(method: str) -> None:
 
 
 def test_the_blocking_twin_has_the_same_calls() -> None:
-    asynchronous = {"open", "settled", "on_commit", "report", "is_running", "is_owner", "troubles"}
+    asynchronous = {"open", "settled", "on_commit", "on_settled", "report", "is_running", "is_owner", "troubles"}
     calls = {name for name in vars(duly.Scheduler) if not name.startswith("_")} - asynchronous
     assert calls <= {name for name in vars(duly.BlockingScheduler) if not name.startswith("_")}

@@ -10,7 +10,9 @@ from duly.model.history import iso
 
 if TYPE_CHECKING:
     from duly.engine.firing import FiringTotals
+    from duly.engine.telling import DeliveryTotals
     from duly.model.history import Outage
+    from duly.stores.outbox import DeliveryCounts
     from duly.stores.store import Counts
 
 Role = Literal["owner", "standby", "stopped"]
@@ -25,6 +27,8 @@ class SchedulerStatus:
     store: str
     counts: Counts
     totals: FiringTotals
+    deliveries: DeliveryCounts
+    told: DeliveryTotals
     troubles: tuple[str, ...]
     held: str | None
     outage: Outage | None
@@ -54,5 +58,12 @@ class SchedulerStatus:
             "by_status": dict(counts.by_status),
             "fired_since_start": self.totals.fired,
             "caught_up_since_start": self.totals.caught_up,
+            "deliveries_pending": self.deliveries.pending,
+            "deliveries_failing": sum(count.failing for count in self.deliveries.open),
+            "deliveries_dead": self.deliveries.dead,
+            "deliveries_parked": self.deliveries.trouble.get("parked", 0),
+            "deliveries_missed": self.deliveries.trouble.get("missed", 0),
+            "delivered_since_start": self.told.delivered,
+            "stale_since_start": self.told.stale,
             "last_outage": None if self.outage is None else self.outage.to_json(),
         }

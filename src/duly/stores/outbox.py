@@ -64,6 +64,11 @@ class DeliveryCounts:
         """How many are open."""
         return sum(count.pending for count in self.open)
 
+    @property
+    def dead(self) -> int:
+        """How many are dead, and nobody has had them made again."""
+        return self.trouble.get(State.DEAD.value, 0)
+
 
 class Outbox:
     """What is owed to subscribers. All instants are microseconds UTC; any thread may call."""

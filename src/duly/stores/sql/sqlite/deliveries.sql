@@ -75,8 +75,9 @@ WHERE wake_at < :waiting AND node IS NOT NULL AND EXISTS (
     AND e.number < delivery.number AND e.wake_at IS NOT NULL);
 
 -- name: expire_leases
--- The process that held them is gone for good: nobody else can own this store.
-UPDATE delivery SET wake_at = :now WHERE wake_at > :now AND wake_at < :waiting AND node IS NOT NULL;
+-- The process that held them is gone for good: nobody else can own this store. Should it be there all the same, it is
+-- fenced off.
+UPDATE delivery SET wake_at = min(wake_at, :now), token = token + 1 WHERE wake_at IS NOT NULL AND wake_at < :waiting AND node IS NOT NULL;
 
 -- name: open_tokens
 SELECT number, token, subscriber, event_id, node FROM delivery
