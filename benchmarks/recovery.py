@@ -1,11 +1,13 @@
 """Misfires recovered per second on SQLite, beside the raw SQL floor of the very same rows; idle precision; a million.
 
-    python benchmarks/recovery.py                 recovery, floor, idle precision
+    python benchmarks/recovery.py                 recovery, with and without a handler, floors, idle precision
     python benchmarks/recovery.py --million       also with a million pending triggers: put, start-up, memory, firing
     python benchmarks/recovery.py --json          the same as one JSON document
 
 The floor runs the product's own statements with the product's own parameters, recorded from a recovery, against a
-copy of the store as it was before: same reads, same rows written, same number of commits, no Duly.
+copy of the store as it was before: same reads, same rows written, same number of commits, no Duly. With a handler,
+that includes the deliveries, their attempts and their settling. "Per cpu second" counts the processor time of the
+whole process, which other work on the machine disturbs less than the clock.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import shutil
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -57,25 +60,34 @@ def events(count: int, first: datetime, *, spread: timedelta, prefix: str = "eve
 
 
 class Recorder(SqliteStore):
-    """A store that notes every statement of its firings, with the parameters."""
+    """A store that notes every statement of its firings and settlings, by transaction, with the parameters."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.noted: list[list[tuple[str, Any, bool]]] = []
+        self._here = threading.local()
 
     @override
-    def fire_due(self, request: Any) -> Any:
-        """Begin a new list for each firing."""
-        self.noted.append([])
-        return super().fire_due(request)
+    def write(self, verb: Any) -> Any:
+        """Begin a new list for each transaction; keep it if it was one that counts."""
+        statements_here: list[tuple[str, Any, bool]] = []
+        self._here.statements = statements_here
+        try:
+            return super().write(verb)
+        finally:
+            self._here.statements = None
+            if any(name in COUNTED for name, _, _ in statements_here):
+                self.noted.append(statements_here)
 
     @override
     def _drive(self, connection: apsw.Connection, verb: Any) -> Any:
+        here = getattr(self._here, "statements", None)
+
         def noting() -> Any:
             statement = next(verb)
             while True:
-                if self.noted and statement.name in FIRING:
-                    self.noted[-1].append((statement.name, statement.params, statement.many))
+                if here is not None:
+                    here.append((statement.name, statement.params, statement.many))
                 rows = yield statement
                 try:
                     statement = verb.send(rows)
@@ -85,7 +97,7 @@ class Recorder(SqliteStore):
         return super()._drive(connection, noting())
 
 
-FIRING = ("claim_fresh", "claim_backlog", "update_fired", "insert_history")
+COUNTED = ("claim_fresh", "claim_backlog", "insert_delivery", "open_tokens", "claim_deliveries")
 
 
 def floor(path: Path, noted: list[list[tuple[str, Any, bool]]]) -> float:
@@ -107,6 +119,60 @@ def floor(path: Path, noted: list[list[tuple[str, Any, bool]]]) -> float:
     took = time.perf_counter() - began
     connection.close()
     return took
+
+
+async def told(store: str | SqliteStore, count: int) -> tuple[float, float]:
+    """Start on a store full of misfires, with a handler that does nothing; return seconds and CPU seconds.
+
+    Until the last delivery is settled.
+    """
+    scheduler = Scheduler(store)
+    settled = 0
+    done = asyncio.Event()
+
+    @scheduler.on("*", name="nothing")
+    async def nothing(_: object) -> None:
+        pass
+
+    def note_settled(tellings: Any) -> None:
+        nonlocal settled
+        settled += len(tellings)
+        if settled >= count:
+            done.set()
+
+    scheduler.on_settled(note_settled)
+    await scheduler.open()
+    gc.collect()
+    began, began_cpu = time.perf_counter(), time.process_time()
+    await scheduler.start()
+    await asyncio.wait_for(done.wait(), 300)
+    took, took_cpu = time.perf_counter() - began, time.process_time() - began_cpu
+    await scheduler.stop()
+    return took, took_cpu
+
+
+def handled(folder: Path, triggers: int, rounds: int) -> dict[str, object]:
+    """Recover the same misfires with a handler each, durable; and run the floor of the same rows beside it."""
+    seed = folder / "told-seed.db"
+    now = datetime.now(UTC)
+    count = triggers // 6 * 6
+    scheduler = Scheduler(f"sqlite:///{seed}")
+    asyncio.run(fill(scheduler, events(triggers // 6, now - timedelta(hours=20), spread=timedelta(hours=18))))
+    ours, raw, cpu = [], [], []
+    for number in range(rounds):
+        recorder = Recorder(copied(seed, folder / f"told-note-{number}.db"))
+        asyncio.run(told(recorder, count))
+        took, took_cpu = asyncio.run(told(f"sqlite:///{copied(seed, folder / f'told-{number}.db')}", count))
+        ours.append(count / took)
+        cpu.append(count / took_cpu)
+        raw.append(count / floor(copied(seed, folder / f"told-floor-{number}.db"), recorder.noted))
+    return {
+        "triggers": count,
+        "told_per_second": round(statistics.median(ours)),
+        "told_per_cpu_second": round(statistics.median(cpu)),
+        "floor_per_second": round(statistics.median(raw)),
+        "ratio_to_floor": round(statistics.median(a / b for a, b in zip(ours, raw, strict=True)), 3),
+    }
 
 
 async def recover(path: Path) -> tuple[float, int]:
@@ -272,6 +338,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="duly-benchmark-") as name:
         folder = Path(name)
         result: dict[str, object] = {"recovery": recovery(folder, asked.triggers, asked.rounds)}
+        result["recovery_with_a_handler"] = handled(folder, asked.triggers, asked.rounds)
         result["idle"] = asyncio.run(idle(folder, asked.idle))
         if asked.million:
             result["million"] = million(folder, asked.pending)

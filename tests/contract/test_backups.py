@@ -180,7 +180,7 @@ def test_a_path_that_cannot_be_a_backup_is_refused_and_what_was_there_is_left(
 ) -> None:
     case.prepare(target.parent)
     before = beside(target)
-    with pytest.raises(StoreRefused, match="^backup ") as refusal:
+    with pytest.raises(StoreRefused, match=r"^backup ") as refusal:
         store.backup(target.parent / case.name, T0, force=case.force)
     assert case.said in str(refusal.value)
     assert beside(target) == before
@@ -199,8 +199,11 @@ def test_force_writes_over_a_file_and_only_once_the_backup_is_whole(store: Sqlit
 
 
 def test_a_file_that_appears_under_the_name_meanwhile_is_not_written_over(store: SqliteStore, target: Path) -> None:
+    def appear(_done: int, _total: int) -> None:
+        target.write_text("somebody's", encoding="utf-8")
+
     with pytest.raises(StoreRefused, match="there is such a file already"):
-        store.backup(target, T0, progress=lambda _done, _total: target.write_text("somebody's", encoding="utf-8"))
+        store.backup(target, T0, progress=appear)
     assert target.read_text(encoding="utf-8") == "somebody's"
     assert beside(target) == ["monday.db"]
 
