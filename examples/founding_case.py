@@ -10,7 +10,7 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from duly import Event, Scheduler
+from duly import Context, Event, Scheduler
 from duly.clock import ManualClock
 from duly.model.dates import to_micros
 
@@ -31,19 +31,32 @@ def clock_at(hour: int, minute: int) -> ManualClock:
     return ManualClock(to_micros(datetime(2025, 8, 27, hour, minute, tzinfo=UTC)))
 
 
+def scheduler_at(url: str, clock: ManualClock, told: list[str]) -> Scheduler:
+    """Return a scheduler that announces each opening of a registration."""
+    scheduler = Scheduler(url, time_zone="UTC", clock=clock)
+
+    @scheduler.on("registration_open", name="announce")
+    async def announce(context: Context) -> None:
+        told.append(f"{context.event.name} is open for registration ({context.lateness} late)")
+
+    return scheduler
+
+
 async def main() -> None:
     """Put the event, be down, come back, and come back once more."""
+    told: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{Path(folder) / 'events.db'}"
 
-        async with Scheduler(url, time_zone="UTC", clock=clock_at(19, 55)) as scheduler:
+        async with scheduler_at(url, clock_at(19, 55), told) as scheduler:
             await scheduler.put(Event.from_record(RACE))
             view = await scheduler.get("ARRCOSTU2025")
             print(f"19:55  {view.name}: {view.status}")
         print("20:00  the server goes down")
         print("20:30  registration should open; nobody is there")
 
-        async with Scheduler(url, time_zone="UTC", clock=clock_at(21, 15)) as scheduler:
+        async with scheduler_at(url, clock_at(21, 15), told) as scheduler:
+            await scheduler.settled()
             report = scheduler.report
             assert report is not None
             print(f"21:15  the server is back: {report.detected} missed trigger detected")
@@ -55,10 +68,12 @@ async def main() -> None:
             print(f"       {report.successful} successful, {report.failed} failed")
             view = await scheduler.get("ARRCOSTU2025")
             print(f"21:15  {view.name}: {view.status}")
+            print(f"       told: {told}")
             assert (report.detected, report.successful, report.failed) == (1, 1, 0)
+            assert told == ["Autonomous Robotics Race is open for registration (0:45:00 late)"]
             assert view.status == "upcoming/registration_open"
 
-        async with Scheduler(url, time_zone="UTC", clock=clock_at(21, 16)) as scheduler:
+        async with scheduler_at(url, clock_at(21, 16), told) as scheduler:
             report = scheduler.report
             assert report is not None
             print(f"21:16  restarted once more: {report.detected} missed triggers detected")

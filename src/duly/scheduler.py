@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import secrets
 from dataclasses import replace
@@ -57,7 +58,8 @@ class Scheduler:
     times that name none. `catch_up`: what is said about misfires (window 24 h by default). `misfire_grace`: up to
     how late a trigger is merely late. `chronology="strict"`: the backlog of different events never overtakes.
     `clock_jump="fire"`: believe a clock that was stepped forward. `recovery_rate`: of what was missed, no more is
-    told than so many a second (default: as fast as it goes). Raises InvalidSetting.
+    told than so many a second (default: no limit). `environment`: the name of this one (default: DULY_ENVIRONMENT);
+    a store that has lived in another is a copy, and tells nobody anything. Raises InvalidSetting.
     """
 
     def __init__(  # noqa: PLR0913 - settings, all but the first by name
@@ -71,13 +73,16 @@ class Scheduler:
         chronology: Literal["event", "strict"] = "event",
         clock_jump: Literal["hold", "fire"] = "hold",
         recovery_rate: float | None = None,
+        environment: str | None = None,
         clock: Clock | None = None,
         node: str | None = None,
     ) -> None:
         """Set it up; nothing is opened or started yet."""
         _check(misfire_grace, chronology, clock_jump, recovery_rate)
         self.clock = clock or SystemClock()
-        self.agenda = Agenda(store, lifecycles=lifecycles, time_zone=time_zone, clock=self.clock)
+        self.agenda = Agenda(
+            store, lifecycles=lifecycles, time_zone=time_zone, clock=self.clock, environment=environment
+        )
         self.store = self.agenda.store
         self.node = node or secrets.token_hex(3)
         self.catch_up = catch_up or CatchUp()
@@ -168,6 +173,11 @@ class Scheduler:
         fired finish; `start` then returns. Raises WrongState in another event loop than that of the start.
         """
         await self._life.stop()
+        for queue in self._queues.values():
+            # The connections that it keeps; whoever publishes after another start opens new ones.
+            close = getattr(queue, "close", None)
+            if close is not None:
+                await asyncio.to_thread(close)
 
     async def settled(self) -> None:
         """Wait until all that is due now has been fired, and told as far as it can be now.

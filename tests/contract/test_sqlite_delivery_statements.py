@@ -78,7 +78,7 @@ def tables_scanned(plan: str) -> list[str]:
         ("deliveries_of_event", "delivery_once"),
         ("replayed_already", "delivery_once"),
         ("close_owed", "delivery_wake"),
-        ("close_open", "delivery_wake"),
+        ("cut_off_owed", "delivery_wake"),
         ("count_open", "delivery_wake"),
         ("count_trouble", "delivery_trouble"),
         ("count_of_outage", "history_outage"),

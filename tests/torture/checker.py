@@ -2,6 +2,7 @@
 
 It knows nothing of how Duly fires: it reads rows and entries, and says in sentences what may not be. Only the
 definitions (which milestone comes before which, which status a set of dates amounts to) are asked of the product.
+What was told of a history is judged next door, in `telling_checker.py`.
 """
 
 from __future__ import annotations

@@ -44,6 +44,15 @@ class Node:
         """Whether it has said a line of that kind."""
         return any(line["line"] == kind for line in self.lines)
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process has not ended; if it has, all that it has said was heard."""
+        if self.process.poll() is None:
+            return True
+        while self.read():
+            pass
+        return False
+
     def kill(self) -> None:
         """End it as the kernel would: at once, wherever it is."""
         self.process.send_signal(signal.SIGKILL)
@@ -63,11 +72,13 @@ class Node:
         """Let it go on."""
         self.process.send_signal(signal.SIGCONT)
 
-    def read(self) -> None:
-        """Take in what it has said, without waiting."""
+    def read(self) -> bool:
+        """Take in what it has said; wait only if that is nothing. False at the end."""
         assert self.process.stdout is not None
-        *whole, self._rest = (self._rest + os.read(self.process.stdout.fileno(), 1 << 20)).split(b"\n")
+        heard = os.read(self.process.stdout.fileno(), 1 << 20)
+        *whole, self._rest = (self._rest + heard).split(b"\n")
         self.lines += [json.loads(line) for line in whole]
+        return bool(heard)
 
 
 @dataclass
@@ -79,11 +90,20 @@ class Nodes:
 
     def start(self) -> Node:
         """Start one more `duly run`; it is not waited for."""
-        command = [sys.executable, "-m", "duly", "run", "--store", f"sqlite:///{self.store}", "--json"]
+        return self.launch("duly", "run", "--store", f"sqlite:///{self.store}", "--json")
+
+    def launch(self, module: str, *arguments: str) -> Node:
+        """Start a Python module as a process, whose lines are those of a node; it is not waited for."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("DULY_")}
-        environment["PYTHONPATH"] = str(ROOT / "src")
+        environment["PYTHONPATH"] = os.pathsep.join((str(ROOT / "src"), str(ROOT)))
         with self.store.with_suffix(".errors").open("ab") as errors:
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, env=environment)
+            process = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=environment,
+            )
         self.nodes.append(Node(process))
         return self.nodes[-1]
 

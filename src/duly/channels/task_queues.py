@@ -67,6 +67,10 @@ class TaskQueueChannel:
         self._queues = queues
         self._threads: dict[str, Threads[str | None]] = {}
 
+    def serves(self, subscriber: Subscriber) -> bool:
+        """Return whether a queue is declared for the subscriber in this process; else it is another's."""
+        return subscriber.name in self._queues
+
     async def deliver(self, context: Context) -> Outcome:
         """Make one attempt: `delivered` when it was confirmed, `failed` with the reason in one line if not."""
         subscriber = context.subscriber

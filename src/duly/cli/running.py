@@ -203,10 +203,9 @@ def _scheduler(door: Door, lifecycles: list[Any]) -> Scheduler:
         chronology=settings.chronology,
         clock_jump=settings.clock_jump,
         recovery_rate=settings.recovery_rate,
+        environment=settings.environment,
         clock=door.clock,
     )
-    # As duly.toml may name it; by itself a scheduler knows the variable only.
-    made.agenda.environment = settings.environment
     for name in settings.handlers:
         declare_handlers(name, made)
     return made

@@ -1,145 +1,120 @@
-"""How far the application has been told, as the store keeps it."""
+"""`save_status` as a subscriber of the outbox; and what an earlier version, before there was one, had kept instead."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
-from enum import Enum, auto
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from duly.channels.handlers import HANDLER
+from duly.dynamic_event_scheduler.recoveries import KEY, keep_span, span_kept
+from duly.errors import UnknownLifecycle
+from duly.model.delivery import Retry, State, Subscriber
+from duly.model.history import Kind
+from duly.rules.audience import Audience, Birth, topic_of
+from duly.stores.births import audience, write_births
+from duly.stores.outbox_verbs import declare, put_subscriber
+from duly.stores.rows import entry_of, ids_text, readable_row
 from duly.stores.store import LAST
 from duly.stores.verb import Statement
 from duly.stores.verbs import meta_json, put_meta_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping
 
     from duly.model.dates import Micros
-    from duly.model.history import Outage
+    from duly.model.event import EventRow
+    from duly.model.history import Entry
+    from duly.model.lifecycle import CatchUp, Lifecycle
     from duly.stores.store import Store
     from duly.stores.verb import Verb
 
-KEY: Final = "dynamic_event_scheduler"
+NAME: Final = "save_status"
+SUBSCRIBER: Final = Subscriber(
+    name=NAME,
+    channel=HANDLER,
+    topics=("*", Kind.REVOKED.value),
+    retry=Retry.until_it_succeeds(first=timedelta(seconds=1), most=timedelta(seconds=60), jitter=0),
+    # A call that has not come back by then counts as failed, so that one that hangs does not silence all others.
+    timeout=timedelta(seconds=60),
+    concurrency=1,
+    is_chronological=True,
+)
 
 
-class Outcome(Enum):
-    """What became of a transition at its first turn."""
-
-    TOLD = auto()
-    NOTHING_TO_TELL = auto()
-    OUTSIDE_WINDOW = auto()
-    OWED = auto()
+def subscribe(store: Store, now_us: Micros) -> None:
+    """Have everything told from now on; what has happened before, nobody had asked for."""
+    if store.read(_is_new()):
+        store.write(_subscribe(now_us))
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far the last recovery's transitions have been told. All counts are final once it is `done`.
+def _is_new() -> Verb[bool]:
+    # As long as there is a cursor, what happens is told from the ledger: see `take_over`.
+    kept = yield from meta_json(KEY)
+    known = {subscriber.name for subscriber in (yield from audience()).by_number.values()}
+    return NAME not in known and not _has_cursor(kept)
 
-    `outage`: the last one that has been looked at. `unsaved`: those of which the application did not take note at
-    once. `until`: the number of the last history entry that belongs to it.
+
+def _subscribe(now_us: Micros) -> Verb[None]:
+    # Asked again: of several processes that start at once, the first decides where "now" is.
+    if (yield from _is_new()):
+        yield from put_subscriber(SUBSCRIBER, now_us)
+
+
+def take_over(store: Store, catch_up: CatchUp, now_us: Micros, *, tells: bool) -> None:
+    """Do what comes before a new owner's first firing, in one transaction: all of it, or it is done at the next start.
+
+    Keep from where on recoveries are counted. If it `tells`, declare the subscriber, and let what an earlier version
+    has left to be told by the ledger (its cursor, and what it owed) be deliveries.
     """
-
-    outage: int = 0
-    at_us: Micros | None = None
-    detected: int = 0
-    successful: int = 0
-    set_aside: int = 0
-    unsaved: int = 0
-    outside_window: int = 0
-    until: int = 0
-    done: bool = True
-
-    @property
-    def failed(self) -> int:
-        """How many could not be fired, or were not taken note of."""
-        return self.set_aside + self.unsaved
-
-    def joined(self, outages: Sequence[Outage], now_us: Micros, until: int) -> Progress:
-        """Return what there is to do after these outages, besides what is left of earlier ones."""
-        so_far = Progress(outage=self.outage) if self.done else self
-        detected = so_far.detected + sum(outage.detected for outage in outages)
-        return replace(
-            so_far,
-            outage=max([so_far.outage, *(outage.id for outage in outages)]),
-            at_us=now_us,
-            detected=detected,
-            set_aside=so_far.set_aside + sum(outage.failed for outage in outages),
-            until=until,
-            done=not detected,
-        )
-
-    def counted(self, outcome: Outcome) -> Progress:
-        """Return the progress with one more transition through."""
-        if outcome is Outcome.OWED:
-            return replace(self, unsaved=self.unsaved + 1)
-        outside = self.outside_window + (outcome is Outcome.OUTSIDE_WINDOW)
-        return replace(self, successful=self.successful + 1, outside_window=outside)
+    store.write(_take_over(store, catch_up, now_us, tells=tells))
 
 
-@dataclass(slots=True)
-class Standing:
-    """Up to which entry of the history the application knows, and what it is still owed of what came before."""
-
-    cursor: int = 0
-    owed: dict[str, list[int]] = field(default_factory=dict)
-    recovery: Progress = field(default_factory=Progress)
-
-    def to_json(self) -> dict[str, object]:
-        """Return what is kept in the store."""
-        return {"cursor": self.cursor, "owed": self.owed, "recovery": asdict(self.recovery)}
-
-    @classmethod
-    def from_json(cls, kept: dict[str, Any]) -> Standing:
-        """Read what `to_json` wrote."""
-        return cls(kept["cursor"], kept["owed"], Progress(**kept["recovery"]))
+def _take_over(store: Store, catch_up: CatchUp, now_us: Micros, *, tells: bool) -> Verb[None]:
+    yield from keep_span((yield from span_kept()))
+    if not tells:
+        return
+    everybody = yield from declare([SUBSCRIBER], now_us)
+    kept = yield from meta_json(KEY)
+    if _has_cursor(kept):
+        [told] = [subscriber for subscriber in everybody if subscriber.name == NAME]
+        yield from _write_owed(store, kept, Audience([told], catch_up=catch_up), told.number, now_us)
+        yield from put_meta_json(KEY, {"recovery": kept["recovery"]})
 
 
-def standing_of(store: Store) -> Standing | None:
-    """Return how far the application has been told; None if it never asked to be."""
-    kept = store.meta(KEY)
-    return None if kept is None else Standing.from_json(kept)
+def _has_cursor(kept: Any) -> bool:
+    return kept is not None and "cursor" in kept
 
 
-def last_recovery(store: Store) -> Progress:
-    """Return the last recovery as the store has it: another process's, or that of an earlier run."""
-    standing = standing_of(store)
-    if standing is not None:
-        return standing.recovery
-    last = store.outages(most=1)
-    if not last:
-        return Progress()
-    return Progress(
-        outage=last[0].id,
-        at_us=last[0].ended_us,
-        detected=last[0].detected,
-        successful=last[0].successful,
-        set_aside=last[0].failed,
-        outside_window=last[0].outside_window,
-    )
+def _write_owed(
+    store: Store, kept: Mapping[str, Any], listening: Audience, subscriber: int, now_us: Micros
+) -> Verb[None]:
+    owed: dict[int, Entry] = {}
+    for number in sorted({number for numbers in kept["owed"].values() for number in numbers}):
+        rows = yield Statement("history_after", {"after": number - 1, "most": 1})
+        owed |= dict(map(entry_of, rows))
+    rows = yield Statement("history_after", {"after": kept["cursor"], "most": LAST})
+    news = [entry for number, entry in map(entry_of, rows) if number not in owed]
+    subjects = yield from _subjects(store, {entry.event_id for entry in (*owed.values(), *news)})
+    # What had been refused is asked for until it is taken, however old; of the rest the window says what is told.
+    births = [_refused_before(entry, subscriber) for entry in owed.values()]
+    births += listening.births(news, subjects.__getitem__, now_us)
+    yield from write_births(births, now_us)
 
 
-def subscribe(store: Store) -> None:
-    """Have everything told from now on; what has happened before, nobody had asked for.
-
-    One transaction, so that of several processes that start at once only the first decides where "now" is.
-    """
-    store.write(_subscribe())
-
-
-def keep(store: Store, standing: Standing) -> None:
-    """Write down how far the application has been told."""
-    store.put_meta(KEY, standing.to_json())
+def _refused_before(entry: Entry, subscriber: int) -> Birth:
+    due_us = entry.at_us if entry.due_us is None else entry.due_us
+    return Birth(
+        subscriber, entry.event_id, topic_of(entry), entry.seq, State.PENDING, due_us,
+        is_late=True, reason=None, entry=entry,
+    )  # fmt: skip
 
 
-def _subscribe() -> Verb[None]:
-    if (yield from meta_json(KEY)) is None:
-        standing = yield from standing_now()
-        yield from put_meta_json(KEY, standing.to_json())
-
-
-def standing_now() -> Verb[Standing]:
-    """Return the standing of one who wants to be told from now on."""
-    end = yield Statement("history_end")
-    outages = yield Statement("list_outages", {"before": LAST, "most": 1})
-    # One whose recovery was cut off goes on under its number; what it catches up is told.
-    seen = 0 if not outages else outages[0][0] - (outages[0][4] is None)
-    return Standing(end[0][0] if end else 0, recovery=Progress(outage=seen))
+def _subjects(store: Store, ids: Iterable[str]) -> Verb[dict[str, tuple[EventRow, Lifecycle | None]]]:
+    found: dict[str, tuple[EventRow, Lifecycle | None]] = {}
+    for columns in (yield Statement("get_events", {"ids": ids_text(sorted(ids))})):
+        row = readable_row(columns)
+        try:
+            found[row.id] = row, store.lifecycle_of(row)
+        except UnknownLifecycle:
+            found[row.id] = row, None
+    return found

@@ -20,6 +20,15 @@ if TYPE_CHECKING:
     from duly.model.delivery import Subscriber
 
 MICROSECOND: Final = timedelta(microseconds=1)
+# What somebody asks for may be longer than time can be counted: put off it is for so long at most.
+DELAY_MOST: Final = timedelta(days=3650)
+SAID_MOST: Final = 2000
+CODE_MOST: Final = 1 << 31
+
+
+def bounded(delay: timedelta) -> Micros:
+    """Return a delay that somebody asks for, in microseconds, as far as it can be waited for."""
+    return min(delay, DELAY_MOST) // MICROSECOND
 
 
 @dataclass(slots=True)
@@ -99,18 +108,27 @@ def result_of(running: Running, outcome: Outcome, now_us: Micros, *, alone: bool
     `alone`: nothing is held behind it, so that whoever waits behind it in the store is to be woken.
     """
     lease = running.held.lease
+    said, code = outcome.said, outcome.code
+    if said is not None or code is not None:
+        said, code = _storable(said, code)
     verdict = str(outcome.verdict)
     attempt = Attempt(
-        lease.number, running.attempt, running.node, running.started_us, now_us, verdict, outcome.code, outcome.said
+        lease.number, running.attempt, running.node, running.started_us, now_us, verdict, code, said
     )
     if outcome.verdict is Verdict.DELIVERED:
         return Result(lease, State.DELIVERED, None, None, attempt, alone)
     delay = running.subscriber.retry.delay_us(running.attempt, lease.number)
     if outcome.verdict is Verdict.REJECTED or delay is None:
-        return Result(lease, State.DEAD, None, outcome.said, attempt, alone)
+        return Result(lease, State.DEAD, None, said, attempt, alone)
     if outcome.retry_after is not None:
-        delay = max(delay, outcome.retry_after // MICROSECOND)
-    return Result(lease, State.PENDING, now_us + delay, outcome.said, attempt)
+        delay = max(delay, bounded(outcome.retry_after))
+    return Result(lease, State.PENDING, now_us + min(delay, bounded(DELAY_MOST)), said, attempt)
+
+
+def _storable(said: object, code: object) -> tuple[str | None, int | None]:
+    """Return what a channel says as the store can keep it: one odd word must not keep a whole batch unsettled."""
+    text = None if said is None else str(said)[:SAID_MOST].encode(errors="replace").decode()
+    return text, code if isinstance(code, int) and abs(code) < CODE_MOST else None
 
 
 def was_stopped(running: Running, now_us: Micros) -> Result:

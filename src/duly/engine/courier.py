@@ -36,6 +36,7 @@ class Courier:
     def __init__(self, step: DeliveryStep, handlers: Handlers, channels: Callable[[], Mapping[str, Channel]]) -> None:
         """Set it up; `begin` begins."""
         self.step = step
+        self.stop_within = STOP_WITHIN  # seconds of real time, for what is under way when it ends
         self._handlers = handlers
         self._channels = channels
         self._engine: EngineThread | None = None
@@ -103,10 +104,10 @@ class Courier:
         self.step.stopping = True
         loop.stop()
         try:
-            await asyncio.wait([task], timeout=STOP_WITHIN)
+            await asyncio.wait([task], timeout=self.stop_within)
             task.cancel()
             if self.step.store.stopped is None:
-                await self.step.finish(STOP_WITHIN)
+                await self.step.finish(self.stop_within)
         except DulyError as error:
             # Leases that are not given back end by themselves, and whoever comes next takes them over.
             logger.warning("deliveries that were under way could not be settled: %s", error)

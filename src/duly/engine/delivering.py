@@ -128,7 +128,7 @@ class DeliveryStep:
         self._more_is_coming = more
         boot = self.clock.since_boot()
         for lease, entry in born:
-            self.lines.add(Held(lease, entry, boot))
+            self._hold(Held(lease, entry, boot))
             is_news = True
         if is_news:
             self.wake()
@@ -146,7 +146,13 @@ class DeliveryStep:
             or self._restraint.holds(subscriber.number, self.clock.since_boot())
         ):
             return 0
-        return min(HELD_MOST, HELD_FACTOR * subscriber.concurrency) - self.lines.held_by(subscriber.number)
+        # What is not held cannot be put in order.
+        most = HELD_MOST if subscriber.is_chronological else min(HELD_MOST, HELD_FACTOR * subscriber.concurrency)
+        return most - self.lines.held_by(subscriber.number)
+
+    def _hold(self, held: Held) -> None:
+        subscriber = None if self._audience is None else self._audience.by_number.get(held.lease.subscriber)
+        self.lines.add(held, in_order=subscriber is not None and subscriber.is_chronological)
 
     # -- one round --------------------------------------------------------------------------------------
 
@@ -176,19 +182,29 @@ class DeliveryStep:
         return bool(self._attempts.ended)
 
     @property
+    def is_waiting(self) -> bool:
+        """Whether an attempt is under way."""
+        return bool(self._attempts)
+
+    @property
     def is_quiet(self) -> bool:
         """Whether nothing is under way, to be settled, or ready: nothing happens until time passes or news come."""
         is_busy = self.settling.is_busy or self._attempts or self._startable()
         return not is_busy and self._look_at > self.clock.now()
 
     def _wanted(self) -> Micros:
+        now, change = self.clock.now(), self.next_change
+        return max(now, self._look_at if change is None else min(self._look_at, change))
+
+    @property
+    def next_change(self) -> Micros | None:
+        """When time alone changes something here: an attempt has taken too long, or a pause or a pace is over."""
         now, boot = self.clock.now(), self.clock.since_boot()
-        wishes = [self._look_at - now]
+        ends = list(self._restraint.ends(boot))
         deadline = self._attempts.next_deadline
         if deadline is not None:
-            wishes.append(deadline - boot)
-        wishes += [end - boot for end in self._restraint.ends(boot)]
-        return now + max(0, min(wishes))
+            ends.append(deadline)
+        return now + min(ends) - boot if ends else None
 
     # -- leases -----------------------------------------------------------------------------------------
 
@@ -227,7 +243,7 @@ class DeliveryStep:
                 # Our own lease had run out, and nobody else was quicker.
                 held.lease = lease
             else:
-                self.lines.add(Held(lease, None, boot))
+                self._hold(Held(lease, None, boot))
         if leases:
             self._look_at = now
 
@@ -256,7 +272,9 @@ class DeliveryStep:
             waiting.running += len(chosen)
             if late:
                 self._restraint.began_late(self.clock.since_boot())
-            taken += [(held, subscriber) for held in chosen]
+            for held in chosen:
+                held.is_taken = True
+                taken.append((held, subscriber))
         return taken
 
     async def _begin(self) -> bool:

@@ -20,6 +20,7 @@ from duly.errors import StoreError, WrongState
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from duly.clock import Micros
     from duly.engine.courier import Courier
     from duly.engine.firing import FiringStep, Listener
     from duly.engine.node import Steps
@@ -252,6 +253,24 @@ class Life:
             await self.node.settled()
             # A handler may have put an event; what that fires is told in another round.
             quiet = await self.engine.run(self.courier.came_round())
+
+    async def next_instant(self) -> Micros | None:
+        """Return when time next brings something to do: an alarm, another attempt, a timeout. None: never.
+
+        For whoever moves a manual clock, once it has settled.
+        """
+        store, now = self.firing.store, self.firing.clock.now()
+        instants = [await self.aside(store.next_due_us), await self.engine.run(self._next_change())]
+        instants += (await self.aside(store.outbox.next_wakes)).values()
+        return min((instant for instant in instants if instant is not None and instant > now), default=None)
+
+    async def _next_change(self) -> Micros | None:
+        return self.courier.step.next_change
+
+    def live_until(self, until_us: Micros) -> None:
+        """Take a leap of a manual clock up to an instant for time that was lived through, and for no outage."""
+        if self.turn is not None:
+            self.turn.live_until(until_us)
 
     async def finished(self) -> None:
         """Wait for the end. Raises StoreStopped if that is why it ended, WrongState."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -15,13 +16,14 @@ if TYPE_CHECKING:
 Line = tuple[int, str]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Held:
     """One delivery under our lease. `since_us`: since when, by the boot clock. `entry`: what it tells, if known."""
 
     lease: Lease
     entry: Entry | None
     since_us: Micros
+    is_taken: bool = False
 
     @property
     def line(self) -> Line:
@@ -31,12 +33,17 @@ class Held:
 
 @dataclass(slots=True)
 class Waiting:
-    """The first ones of a subscriber's lines that are ready: fresh ones apart from the backlog; and how many run."""
+    """The first ones of a subscriber's lines that are ready: fresh ones apart from the backlog; and how many run.
+
+    `in_order`: they are ready by their numbers, and one that has ended runs until it is settled: by then the one behind
+    it in its line is ready too, and has its turn.
+    """
 
     fresh: deque[Held] = field(default_factory=deque)
     late: deque[Held] = field(default_factory=deque)
     held: int = 0
     running: int = 0
+    in_order: bool = False
 
     def __bool__(self) -> bool:
         """Whether any is ready."""
@@ -77,9 +84,10 @@ class Lines:
         """Return the numbers of all that is held."""
         return list(self._held)
 
-    def add(self, held: Held) -> None:
-        """Take one in, at the end of its line."""
+    def add(self, held: Held, *, in_order: bool = False) -> None:
+        """Take one in, at the end of its line. `in_order`: its subscriber is told in one chronology."""
         waiting = self._waiting.setdefault(held.lease.subscriber, Waiting())
+        waiting.in_order = in_order
         waiting.held += 1
         self._held[held.lease.number] = held
         line = self._lines.get(held.line)
@@ -90,13 +98,29 @@ class Lines:
             line.append(held)
 
     def _ready(self, waiting: Waiting, held: Held) -> None:
-        (waiting.late if held.lease.is_late else waiting.fresh).append(held)
+        lane = waiting.late if held.lease.is_late else waiting.fresh
+        if waiting.in_order:
+            insort(lane, held, key=_number)
+        else:
+            lane.append(held)
 
     def ready(self) -> Iterator[tuple[int, Waiting]]:
         """Yield subscribers that have something ready."""
         for number, waiting in list(self._waiting.items()):
             if waiting:
                 yield number, waiting
+
+    def served(self, subscriber: int) -> None:
+        """Let the other subscribers come first the next time."""
+        self._waiting[subscriber] = self._waiting.pop(subscriber)
+
+    def give_back(self, taken: Iterable[Held]) -> None:
+        """Take back in front what was taken and could not be begun."""
+        for held in reversed(list(taken)):
+            waiting = self._waiting[held.lease.subscriber]
+            waiting.running -= 1
+            held.is_taken = False
+            (waiting.late if held.lease.is_late else waiting.fresh).appendleft(held)
 
     def is_alone(self, held: Held) -> bool:
         """Return whether nothing is held behind it in its line."""
@@ -105,7 +129,7 @@ class Lines:
     def ended(self, held: Held) -> None:
         """Note that the attempt at the first of a line has ended: its place is free for another line."""
         waiting = self._waiting.get(held.lease.subscriber)
-        if waiting is not None:
+        if waiting is not None and not waiting.in_order:
             waiting.running -= 1
 
     def done(self, held: Held) -> None:
@@ -127,6 +151,24 @@ class Lines:
         for each in behind:
             line.remove(each)
             self._forget(each)
+        return behind
+
+    def lose(self, held: Held) -> list[Held]:
+        """Let one go that is ours no longer, and all that stands behind it, which is returned."""
+        line = self._lines.get(held.line)
+        if line is None or held not in line:
+            return []
+        place = line.index(held)
+        behind = list(line)[place + 1 :]
+        for each in (held, *behind):
+            line.remove(each)
+            self._forget(each)
+        if not line:
+            del self._lines[held.line]
+        waiting = self._waiting[held.lease.subscriber]
+        for lane in (waiting.fresh, waiting.late):
+            if held in lane:
+                lane.remove(held)
         return behind
 
     def drop_ready(self, subscribers: Iterable[int]) -> list[Held]:
@@ -151,4 +193,11 @@ class Lines:
 
     def _forget(self, held: Held) -> None:
         if self._held.pop(held.lease.number, None) is not None:
-            self._waiting[held.lease.subscriber].held -= 1
+            waiting = self._waiting[held.lease.subscriber]
+            waiting.held -= 1
+            if waiting.in_order and held.is_taken:
+                waiting.running -= 1
+
+
+def _number(held: Held) -> int:
+    return held.lease.number

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from duly.engine.lines import Waiting
     from duly.model.delivery import Subscriber
 
-# Of a subscriber's places so many are kept free of the backlog, so that what is fresh never waits behind it.
+# Of a subscriber's places so many, but no more than half, are kept free of the backlog: what is fresh never waits
+# behind that.
 KEPT_FREE: Final = 4
 
 
@@ -32,7 +33,8 @@ class Restraint:
 
     def pause(self, subscriber: int, until: Micros) -> None:
         """Begin nothing for a subscriber until then; and then one at a time, until one has succeeded."""
-        self._paused[subscriber] = until
+        # Several attempts may have been under way, each told something else: the longest pause holds.
+        self._paused[subscriber] = max(until, self._paused.get(subscriber, until))
         self._probing.add(subscriber)
 
     def succeeded(self, subscriber: int) -> None:
@@ -47,10 +49,11 @@ class Restraint:
         """Return how many attempts may be begun for a subscriber now: fresh ones, and of the backlog."""
         if self.holds(subscriber.number, boot):
             return 0, 0
-        most = 1 if subscriber.number in self._probing else subscriber.concurrency
+        one = subscriber.is_chronological or subscriber.number in self._probing
+        most = 1 if one else subscriber.concurrency
         free = most - waiting.running
         fresh = max(0, min(free, len(waiting.fresh)))
-        late = max(0, min(free - fresh - min(KEPT_FREE, most - 1), len(waiting.late)))
+        late = max(0, min(free - fresh - min(KEPT_FREE, most // 2), len(waiting.late)))
         if late and self.rate is not None:
             late = int(self._paced_until <= boot)
         return fresh, late

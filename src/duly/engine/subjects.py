@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from duly.channels.channel import Context
 from duly.errors import UnknownLifecycle
+from duly.rules.audience import DEAD
 from duly.rules.catch_up import Judgement, Verdict
 from duly.rules.view import EventView
+from duly.stores.rows import judged_row
 from duly.stores.verbs import stored_row
 
 if TYPE_CHECKING:
@@ -48,7 +51,10 @@ class Rows:
             return known[1]
         if len(self._found) >= ROWS_MOST:
             self._found.clear()
-        row = stored_row(columns)
+        try:
+            row = judged_row(columns)
+        except (ValueError, TypeError, AttributeError):
+            row = stored_row(columns)  # raises, and says what is wrong
         self._found[columns[0]] = (key, row)
         return row
 
@@ -62,20 +68,20 @@ class Subjects:
 
     def context(self, running: Running, now_us: Micros) -> Context:
         """Return what a subscriber is handed."""
-        lease = running.held.lease
-        number = -lease.seq
+        lease, told = running.held.lease, self.told
+        event_id, is_entry = lease.event_id, lease.seq > 0
         return Context(
             delivery_id=self.store.outbox.delivery_id(lease.number),
             attempt=running.attempt,
             topic=lease.topic,
             subscriber=running.subscriber,
-            event_id=lease.event_id,
+            event_id=event_id,
             due_us=lease.due_us,
             now_us=now_us,
-            transition=self.told.entries.get((lease.event_id, lease.seq)),
-            outage=None if lease.event_id else self.told.outages.get(number),
-            dead=self.told.dead.get(number) if lease.seq < 0 and lease.topic == "dead" else None,
-            look_up=(lambda: self.view(lease.event_id, now_us)) if lease.event_id in self.told.rows else None,
+            transition=told.entries.get((event_id, lease.seq)) if is_entry else None,
+            outage=None if is_entry or event_id else told.outages.get(-lease.seq),
+            dead=told.dead.get(-lease.seq) if not is_entry and lease.topic == DEAD else None,
+            look_up=partial(self.view, event_id, now_us) if event_id in told.rows else None,
         )
 
     def view(self, event_id: str, now_us: Micros) -> EventView:
@@ -97,4 +103,7 @@ class Subjects:
         except UnknownLifecycle:
             lifecycle = None  # it happened, and there is no policy any more that says otherwise
         ready_us = lease.ready_us if lease.attempt > 1 else None
+        if subscriber.retry.is_endless:
+            # Judged by its due instant at its birth; from then on the window bounds only how long it lies untouched.
+            ready_us = now_us if lease.attempt > 1 else lease.ready_us
         return audience.judged(subscriber, entry, row, lifecycle, now_us, ready_us=ready_us)

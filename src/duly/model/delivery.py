@@ -23,6 +23,7 @@ SPEC_DELAYS: Final = tuple(
     timedelta(seconds=seconds) for seconds in (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
 )
 ATTEMPTS_MOST: Final = 1000
+ENDLESS: Final = 1 << 62
 
 
 class State(StrEnum):
@@ -41,11 +42,13 @@ class Retry:
     """When a delivery that failed is tried again. A value.
 
     `delays[k]` passes between attempt k+1 and k+2, so there is one attempt more than delays; each is lengthened by
-    up to `jitter` of itself, so that deliveries that failed together do not come back together.
+    up to `jitter` of itself, so that deliveries that failed together do not come back together. `is_endless`: the last
+    delay repeats for ever, until it succeeds; then no catch-up window ends it either.
     """
 
     delays: tuple[timedelta, ...] = SPEC_DELAYS
     jitter: float = 0.1
+    is_endless: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be waited for."""
@@ -55,6 +58,8 @@ class Retry:
             raise InvalidInput(f"retry: {len(self.delays) + 1} attempts are too many; at most {ATTEMPTS_MOST}")
         if not 0 <= self.jitter <= 1:
             raise InvalidInput(f"retry: jitter {self.jitter} must be from 0 to 1")
+        if self.is_endless and not (self.delays and self.delays[-1]):
+            raise InvalidInput("retry: without an end it needs a last delay of more than zero")
 
     @classmethod
     def exponential(
@@ -73,10 +78,18 @@ class Retry:
         delays = [timedelta(seconds=min(limit, seconds * factor ** min(k, 200))) for k in range(attempts - 1)]
         return cls(tuple(delays), jitter)
 
+    @classmethod
+    def until_it_succeeds(cls, *, first: timedelta = SECOND, most: timedelta, jitter: float = 0.1) -> Retry:
+        """Return a schedule without an end, whose delays double up to `most` and then stay."""
+        delays = [first]
+        while delays[-1] < most and len(delays) < ATTEMPTS_MOST - 1:
+            delays.append(min(most, 2 * delays[-1]))
+        return cls(tuple(delays), jitter, is_endless=True)
+
     @property
     def attempts(self) -> int:
         """How often a delivery is tried before it is dead."""
-        return len(self.delays) + 1
+        return ENDLESS if self.is_endless else len(self.delays) + 1
 
     def delay_us(self, attempt: int, delivery: int) -> Micros | None:
         """Return how long to wait after that attempt (from 1) has failed; None: it was the last.
@@ -85,13 +98,14 @@ class Retry:
         """
         if attempt >= self.attempts:
             return None
-        delay = self.delays[attempt - 1] // MICROSECOND
+        delay = self.delays[min(attempt, len(self.delays)) - 1] // MICROSECOND
         share = int.from_bytes(hashlib.sha256(f"{delivery}/{attempt}".encode()).digest()[:4], "big") / 2**32
         return delay + int(delay * self.jitter * share)
 
     def to_json(self) -> dict[str, object]:
         """Return plain values."""
-        return {"delays_seconds": [delay.total_seconds() for delay in self.delays], "jitter": self.jitter}
+        said = {"delays_seconds": [delay.total_seconds() for delay in self.delays], "jitter": self.jitter}
+        return {**said, "endless": True} if self.is_endless else said
 
     @classmethod
     def from_json(cls, kept: Mapping[str, object]) -> Retry:
@@ -99,7 +113,7 @@ class Retry:
         delays, jitter = kept["delays_seconds"], kept["jitter"]
         assert isinstance(delays, list)  # noqa: S101 - our own writing
         assert isinstance(jitter, int | float)  # noqa: S101 - our own writing
-        return cls(tuple(timedelta(seconds=seconds) for seconds in delays), float(jitter))
+        return cls(tuple(timedelta(seconds=seconds) for seconds in delays), float(jitter), bool(kept.get("endless")))
 
 
 class Standing(StrEnum):
@@ -118,7 +132,9 @@ class Subscriber:
     `channel`: "handler", "webhook", "task_queue". `topics`: patterns of milestones (`registration_*`, `*`) and names
     of other things that happen (`revoked`, `cancelled`, `outage`, `dead`…); `*` means every milestone only.
     `lifecycles`, `tags` (of an event's `data["tags"]`, any of them): empty means all.
-    `concurrency`: how many of its deliveries are under way at once. `settings`: the channel's own, JSON values.
+    `concurrency`: how many of its deliveries are under way at once. `is_chronological`: one is, whatever that says: what
+    was missed is told in the order in which it happened, also over different events, each settled before the next one
+    begins; only what has failed is overtaken. `settings`: the channel's own, JSON values.
     `number`: the store's, 0 before it is stored. `reason`: why it is not active.
     """
 
@@ -131,6 +147,7 @@ class Subscriber:
     retry: Retry = field(default_factory=Retry)
     timeout: timedelta = timedelta(seconds=30)
     concurrency: int = 100
+    is_chronological: bool = False
     # Not in the repr, and so in no log or traceback: an endpoint's secrets are among them.
     settings: Mapping[str, object] = field(default_factory=dict, repr=False)
     standing: Standing = Standing.ACTIVE

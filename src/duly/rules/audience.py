@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from duly.model.delivery import Standing, State, Subscriber
 from duly.model.event import Hold
 from duly.model.history import Entry, Kind
-from duly.model.lifecycle import CatchUp
+from duly.model.lifecycle import CatchUp, Policy
 from duly.rules.catch_up import DEFAULT_GRACE, Effective, Judgement, Verdict, effective, judge, withdrawn
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ NEWS: Final = frozenset(
 )
 _ARRIVALS: Final = frozenset({Kind.CREATED, Kind.RESTORED})
 _MICROSECOND: Final = timedelta(microseconds=1)
+FOR_EVER_US: Final = 1 << 62
+_TOLD: Final = Judgement(Verdict.DELIVER, "every misfire within the window is told")
 _CLOSED_BY: Final = {
     Verdict.MISSED: State.MISSED,
     Verdict.SKIP: State.MISSED,
@@ -103,6 +105,7 @@ class Audience:
         self.asks_tags = any(subscriber.tags for subscriber in self.active)
         self._found: dict[tuple[str, str, str], tuple[Subscriber, ...]] = {}
         self._policies: dict[tuple[int, str, str], Effective] = {}
+        self._plain: dict[tuple[int, str, str], Micros] = {}
 
     def listeners(self, kind: str, topic: str, lifecycle: str) -> tuple[Subscriber, ...]:
         """Return who listens to a topic of a lifecycle's events ("" for what is about none), tags aside."""
@@ -140,7 +143,7 @@ class Audience:
             # What was undone, held or removed is news of now, however old its date.
             due_us = entry[6] if entry[5] is None or entry[2] != "fired" else entry[5]
             late = now_us - due_us > late_after_us
-            born_late = entry[9] == "born_late"
+            born_late, caught_up = entry[9] == "born_late", entry[9] == "caught_up"
             for subscriber in self.listeners(entry[2], topic, row.lifecycle):
                 if subscriber.tags and not _tagged(row, subscriber.tags):
                     continue
@@ -152,8 +155,20 @@ class Audience:
                     judged = self.judged(subscriber, entry, row, lifecycle, now_us)
                     state = _CLOSED_BY.get(judged.verdict, State.PENDING)
                     reason = None if state is State.PENDING else judged.reason
-                born.append(Birth(subscriber.number, entry[0], topic, entry[1], state, due_us, late, reason, entry))
+                # What fell due just before the end of an outage would overtake what had been missed before.
+                is_late = late or (caught_up and subscriber.is_chronological)
+                born.append(Birth(subscriber.number, entry[0], topic, entry[1], state, due_us, is_late, reason, entry))
         return born
+
+    def _plain_us(self, subscriber: Subscriber, lifecycle: Lifecycle, milestone: str | None) -> Micros:
+        """Return up to which age everything is told without a question; negative where a policy asks one."""
+        key = (subscriber.number, lifecycle.hash, milestone or "")
+        found = self._plain.get(key)
+        if found is None:
+            policy = self.policy(subscriber, lifecycle, milestone)
+            window_us = FOR_EVER_US if policy.window is None else policy.window // _MICROSECOND
+            found = self._plain[key] = window_us if policy.policy is Policy.ALL else -1
+        return found
 
     def _hides_born_late(self, subscriber: Subscriber, entry: Entry, lifecycle: Lifecycle | None) -> bool:
         return not self.policy(subscriber, lifecycle, entry.milestone).born_late
@@ -174,6 +189,10 @@ class Audience:
             return Judgement(Verdict.WITHDRAW, why)
         if entry.kind != Kind.FIRED or lifecycle is None:
             return Judgement(Verdict.DELIVER, "it happened")
+        due_us = entry.at_us if entry.due_us is None else entry.due_us
+        age_us = now_us - (due_us if ready_us is None else ready_us)
+        if age_us <= self._plain_us(subscriber, lifecycle, entry.milestone) and entry.cause != "born_late":
+            return _TOLD  # the usual case, without asking further
         policy = self.policy(subscriber, lifecycle, entry.milestone)
         return judge(entry, row, lifecycle, policy=policy, now_us=now_us, grace=self.grace, ready_us=ready_us)
 

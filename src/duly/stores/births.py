@@ -57,6 +57,7 @@ def subscriber_of(columns: Sequence[Any]) -> Subscriber:
         retry=Retry.from_json(said["retry"]),
         timeout=timedelta(seconds=said["timeout_seconds"]),
         concurrency=said["concurrency"],
+        is_chronological=said.get("chronological", False),
         settings=said["settings"],
         standing=Standing(standing),
         reason=reason,
@@ -74,6 +75,7 @@ def definition_of(subscriber: Subscriber) -> str:
             "retry": subscriber.retry.to_json(),
             "timeout_seconds": subscriber.timeout.total_seconds(),
             "concurrency": subscriber.concurrency,
+            **({"chronological": True} if subscriber.is_chronological else {}),
             "settings": dict(subscriber.settings),
         },
         sort_keys=True,
@@ -226,7 +228,7 @@ def _lease(number: int, birth: Birth, attempt: int, now_us: Micros) -> Lease:
 def _birth_columns(number: int, birth: Birth, now_us: Micros, replay_of: int, *lease: Any) -> tuple[object, ...]:
     subscriber, event_id, topic, seq, state, due_us, is_late, reason, _ = birth
     closed = None if state is State.PENDING else now_us
-    return (number, subscriber, event_id, topic, seq, replay_of, state.value, due_us, int(is_late), now_us,
+    return (number, subscriber, event_id, topic, seq, replay_of, state, due_us, int(is_late), now_us,
             *lease, closed, reason)  # fmt: skip
 
 

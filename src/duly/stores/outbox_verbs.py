@@ -120,7 +120,7 @@ def settle(results: Sequence[Result], now_us: Micros) -> Verb[Settled]:
     if attempts:
         yield Statement("insert_attempt", attempts, many=True)
     if closed:
-        columns = [(r.state.value, _attempts(r), now_us, r.reason, r.lease.number) for r in closed]
+        columns = [(r.state, _attempts(r), now_us, r.reason, r.lease.number) for r in closed]
         yield Statement("close_delivery", columns, many=True)
     if put_off:
         yield from _put_off(put_off)
@@ -272,8 +272,14 @@ def park(numbers: Sequence[int], reason: str, now_us: Micros) -> Verb[dict[int, 
 
 def park_all(reason: str, now_us: Micros) -> Verb[int]:
     """Close everything that is pending as parked, leases and all. For a store that has been copied (P18)."""
-    params = {"state": State.PARKED.value, "now": now_us, "reason": reason}
-    return len((yield Statement("close_open", params)))
+    return (yield from _park_owed(list((yield from audience()).by_number), reason, now_us))
+
+
+def _park_owed(subscribers: Sequence[int], reason: str, now_us: Micros) -> Verb[int]:
+    """Park all that is open for some subscribers, also what is under way: what comes of that is stale."""
+    whose = {"subscribers": ids_text(subscribers), "now": now_us}
+    yield Statement("cut_off_owed", {**whose, "outcome": LOST, "said": "it was parked during the attempt"})
+    return len((yield Statement("close_owed", {**whose, "state": State.PARKED.value, "reason": reason})))
 
 
 # -- subscribers ----------------------------------------------------------------------------------------
@@ -284,7 +290,8 @@ def put_subscriber(subscriber: Subscriber, now_us: Micros) -> Verb[Subscriber]:
     params = {**_row_of(subscriber), "now": now_us}
     stored = subscriber_of((yield Statement("upsert_subscriber", params))[0])
     if stored.standing is not Standing.ACTIVE:
-        yield from _park_owed(stored, now_us)
+        why = f"subscriber '{stored.name}' is {stored.standing}: {stored.reason}"
+        yield from _park_owed([stored.number], why, now_us)
     return stored
 
 
@@ -308,12 +315,6 @@ def change_subscriber(
     """
     known = {subscriber.name: subscriber for subscriber in (yield from audience()).by_number.values()}
     return (yield from put_subscriber(change(known.get(name)), now_us))
-
-
-def _park_owed(subscriber: Subscriber, now_us: Micros) -> Verb[None]:
-    why = f"subscriber '{subscriber.name}' is {subscriber.standing}: {subscriber.reason}"
-    params = {"subscriber": subscriber.number, "state": State.PARKED.value, "now": now_us, "reason": why}
-    yield Statement("close_owed", params)
 
 
 def declare(declared: Sequence[Subscriber], now_us: Micros) -> Verb[list[Subscriber]]:

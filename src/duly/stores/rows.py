@@ -107,6 +107,19 @@ def event_row(columns: Sequence[Any]) -> EventRow:
     )
 
 
+def judged_row(columns: Sequence[Any]) -> EventRow:
+    """Read of a whole event row what a judgement asks: definition, hold, dates, marks, and whether it is removed."""
+    return EventRow(
+        id=columns[0],
+        lifecycle=columns[2],
+        lifecycle_hash=columns[3],
+        hold=columns[5],
+        dates=_loads(columns[7]),
+        marks={name: Mark(*mark) for name, mark in _loads(columns[8]).items()},
+        removed=bool(columns[15]),
+    )
+
+
 def event_columns(row: EventRow) -> tuple[object, ...]:
     """Return an event row as the columns of `upsert_event`."""
     return (

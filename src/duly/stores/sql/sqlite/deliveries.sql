@@ -90,15 +90,18 @@ UPDATE delivery SET state = ?, wake_at = NULL, node = NULL, attempts = ?, closed
 UPDATE delivery SET state = ?, wake_at = NULL, node = NULL, token = token + 1, closed_at = ?, reason = ?
 WHERE number = ?;
 
--- name: close_owed
--- All that is open for one subscriber, leases and all: who holds one is fenced off.
-UPDATE delivery SET state = :state, wake_at = NULL, node = NULL, token = token + 1, closed_at = :now, reason = :reason
-WHERE subscriber = :subscriber AND is_late IN (0, 1) AND wake_at IS NOT NULL;
+-- name: cut_off_owed
+-- What is under way just now for these subscribers: nobody will hear what came of it.
+INSERT INTO attempt (delivery, number, node, started_at, ended_at, outcome, code, said)
+SELECT number, attempts, node, NULL, :now, :outcome, NULL, :said FROM delivery
+WHERE subscriber IN (SELECT value FROM json_each(:subscribers)) AND is_late IN (0, 1) AND wake_at IS NOT NULL
+      AND node IS NOT NULL AND attempts > 0
+ON CONFLICT (delivery, number) DO NOTHING;
 
--- name: close_open
--- All that is open, whoever it is for.
+-- name: close_owed
+-- All that is open for these subscribers, leases and all: who holds one is fenced off.
 UPDATE delivery SET state = :state, wake_at = NULL, node = NULL, token = token + 1, closed_at = :now, reason = :reason
-WHERE wake_at IS NOT NULL
+WHERE subscriber IN (SELECT value FROM json_each(:subscribers)) AND is_late IN (0, 1) AND wake_at IS NOT NULL
 RETURNING number;
 
 -- name: put_off_delivery
