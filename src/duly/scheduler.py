@@ -372,9 +372,10 @@ class Scheduler:
         """Return what is wrong, one sentence each."""
         found = [] if self.store.stopped is None else [f"store: {self.store.stopped}"]
         if set_aside:
-            found.append(f"{set_aside} events are set aside: see 'duly check'")
+            found.append(f"{set_aside} event{' is' if set_aside == 1 else 's are'} set aside: see 'duly check'")
         if dead:
-            found.append(f"{dead} deliveries are dead: see 'duly deliveries --dead', and replay them")
+            dead_ones = "1 delivery is" if dead == 1 else f"{dead} deliveries are"
+            found.append(f"{dead_ones} dead: see 'duly deliveries --dead', and replay them")
         return (*found, *self._life.troubles)
 
 

@@ -585,7 +585,7 @@ async def test_health_says_what_is_wrong_and_when_it_is_right_again() -> None:
     clock.advance(HOUR)
     await scheduler.settled()
     status = await scheduler.status()
-    assert "1 events are set aside: see 'duly check'" in status.troubles
+    assert "1 event is set aside: see 'duly check'" in status.troubles
     assert not status.healthy
     await scheduler.stop()
 
