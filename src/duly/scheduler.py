@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar
 
 from duly.agenda import DEFAULT_STORE, Agenda, PutResult
 from duly.channels.channel import Channel, LateChannel
-from duly.channels.handlers import CONCURRENCY, TIMEOUT, Handlers
+from duly.channels.handlers import TIMEOUT, Handlers
 from duly.clock import Clock, StepWatch, SystemClock
 from duly.deliveries import ANY, Deliveries
 from duly.engine.courier import Courier
@@ -148,6 +148,7 @@ class Scheduler:
         outbox.expire_leases(now)
         outbox.put_policy(self.catch_up, self._firing.grace)
         outbox.declare([*self.handlers.subscribers, *self._task_subscribers], now)
+        self.handlers.warn_of_unheard(self.agenda.lifecycles)
         self._life.courier.prepare(outbox.audience())
 
     def _channels(self) -> dict[str, Channel]:
@@ -235,12 +236,12 @@ class Scheduler:
         self,
         *topics: str,
         lifecycle: str | Sequence[str] = (),
-        tags: Sequence[str] = (),
+        tags: str | Sequence[str] = (),
         name: str | None = None,
         timeout: timedelta = TIMEOUT,
         retry: Retry | None = None,
         catch_up: CatchUp | Policy | str | None = None,
-        concurrency: int = CONCURRENCY,
+        concurrency: int | None = None,
         transactional: bool = False,
     ) -> Callable[[F], F]:
         """Return a decorator that makes a function a handler: it is called with a `Context` for each delivery.
@@ -249,7 +250,8 @@ class Scheduler:
         `revoked`, `cancelled`, `postponed`, `removed`, `outage`, `dead`, `set_aside`… `lifecycle`, `tags`: only of
         such events. `name`: by which the store knows it (default: `module:function`); renaming it parks what it was
         owed. `timeout` of one attempt; `retry`: when failed ones are made again (ten over three days). `catch_up`: a
-        policy, or a `CatchUp`, for what was missed. `concurrency`: how many run at once; of one event never two.
+        policy, or a `CatchUp`, for what was missed. `concurrency`: how many run at once (async 100, in threads 8,
+        transactional 1); of one event never two.
         Async functions run in the event loop in which the scheduler is started, others in threads.
         `transactional`: a plain function, called with the context and the store's connection inside the transaction
         that settles the delivery: exactly once. Raises InvalidInput; WrongState once it has been started.

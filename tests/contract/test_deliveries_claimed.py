@@ -189,6 +189,18 @@ def test_what_a_dead_node_had_leased_behind_the_first_waits_again_and_is_not_cou
     assert_lines_move(store)
 
 
+def test_a_node_that_was_only_late_claims_its_line_again_and_goes_on_with_all_of_it(store: Store) -> None:
+    subscribe(store, listener())
+    put(store, event("w1", **DATES))
+    born = [lease for lease, _ in fire_leased(store, NOW, {1: 3}).born]
+    (first,) = claim(store, NOW + LEASE)
+    assert first.token == 2
+    assert wakes(store) == {1: NOW + 2 * LEASE, 2: NOW + 2 * LEASE, 3: NOW + 2 * LEASE, 4: None}
+    assert settle(store, delivered(first)._replace(wakes=False)).stale == frozenset()
+    assert settle(store, delivered(born[1])._replace(wakes=False), delivered(born[2])).stale == frozenset()
+    assert numbers(claim(store, NOW + LEASE)) == [4]
+
+
 def test_a_delivery_that_kills_its_node_each_time_is_dead_after_its_last_attempt(line: Store) -> None:
     now = NOW
     for _ in range(2):
@@ -238,11 +250,13 @@ def test_death_by_a_lost_attempt_is_told_to_who_listens_for_it(store: Store) -> 
 def test_the_owner_that_starts_ends_all_leases_at_once(store: Store) -> None:
     subscribe(store, listener("a:b"), listener("a:c"))
     put(store, event("w1", **DATES), lit("w2", T0 + 1))
-    fire_leased(store, NOW, {1: PLENTY})
+    born = [lease for lease, _ in fire_leased(store, NOW, {1: PLENTY}).born]
     (waiting,) = (lease for lease in claim(store, NOW) if lease.event_id == "w2")
     settle(store, failed(waiting, NOW + HOUR), now=NOW)
     store.outbox.expire_leases(NOW + 1)
     assert_lines_move(store)
+    # Should the process that held them be there all the same, it can change nothing.
+    assert settle(store, *map(delivered, born)).stale == set(numbers(born))
     assert store.outbox.next_wakes() == {1: NOW + 1, 2: NOW + 1}
     leases = claim(store, NOW + 1, node="next")
     assert {(lease.subscriber, lease.event_id, lease.attempt) for lease in leases} == {

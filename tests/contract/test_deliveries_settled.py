@@ -113,6 +113,13 @@ def test_who_gets_no_answer_may_settle_once_more(store: Store, leased: Lease) ->
     assert everything(store)[0].attempts == 2
 
 
+def test_of_two_results_of_one_lease_in_one_batch_the_first_holds(store: Store, leased: Lease) -> None:
+    settled = settle(store, delivered(leased), given_back(leased, NOW), dead(leased), now=NOW)
+    assert settled.dead == ()
+    assert states(store)[1] is State.DELIVERED
+    assert_lines_move(store)
+
+
 def test_what_is_withheld_without_an_attempt_counts_none(store: Store, leased: Lease) -> None:
     settle(store, Result(leased, State.MISSED, None, "too late", None), now=NOW)
     first = everything(store)[0]

@@ -15,14 +15,14 @@ import pytest
 
 from duly.agenda import Agenda
 from duly.clock import SECOND
-from duly.dynamic_event_scheduler import life, telling
-from duly.dynamic_event_scheduler.standing import keep, standing_of
-from duly.errors import StoreFull, StoreRefused, StoreStopped, WrongState
+from duly.engine import courier
+from duly.errors import StoreFull, StoreStopped, WrongState
 from duly.lifecycles.reader import built_in
 from duly.model.event import Event, Hold
 from duly.model.history import Entry
 from duly.model.lifecycle import CatchUp, Policy
 from duly.scheduler import Scheduler
+from duly.stores.outbox import Outbox
 from tests.doors.campus import DAY, HOUR, MINUTE, RACE, Campus, asynchronously, at, record
 
 LOGGER = "duly.dynamic_event_scheduler"
@@ -68,7 +68,6 @@ def test_a_failing_event_waits_and_stops_no_other(campus: Campus, caplog: pytest
         "save_status failed for event_start of A (ConnectionError: the database is away); it is tried again in 1 s"
         in messages
     )
-    assert "event_end for A waits until the application has taken what came before" in messages
 
 
 def test_the_pause_between_two_attempts_grows_to_a_minute(campus: Campus) -> None:
@@ -106,9 +105,7 @@ def test_what_was_refused_is_told_after_a_restart_however_long_it_took(campus: C
     asynchronously(story)
     assert campus.told == [OPEN]
     with Agenda(campus.url, clock=campus.clock) as agenda:
-        standing = standing_of(agenda.store)
-        assert standing is not None
-        assert standing.owed == {}
+        assert agenda.store.outbox.counts().pending == 0
 
 
 def test_a_recovery_cut_off_while_it_is_told_goes_on_where_it_was(
@@ -281,26 +278,40 @@ def test_save_status_may_be_a_plain_function_or_an_object_and_runs_beside_the_ev
 
 
 def test_a_call_that_hangs_counts_as_failed_and_the_others_go_on(
-    campus: Campus, monkeypatch: pytest.MonkeyPatch
+    campus: Campus, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(telling, "TELL_WITHIN", 0.05)
+    called = asyncio.Event()
 
     async def hangs_for_a(event_id: str, *said: Any) -> None:
         if event_id == "A":
+            called.set()
             await asyncio.Event().wait()
         campus.told.append((event_id, "/".join(said[:2])))
 
     async def story() -> None:
         await campus.put_by_an_earlier_run(*EVENING, when="2025-08-27 19:00")
         campus.clock.set(at("2025-08-27 21:15"))
-        assert counts_of(await campus.run(save_status=hangs_for_a)) == [4, 2, 2, 0]
+        scheduler = campus.scheduler(save_status=hangs_for_a)
+        await scheduler.start()
+        waiting = asyncio.ensure_future(scheduler.settled())
+        await called.wait()
+        campus.clock.advance(MINUTE - 1)
+        await asyncio.wait([waiting], timeout=0)
+        assert campus.told == []
+        campus.clock.advance(1)
+        await waiting
+        assert counts_of(await scheduler.get_status()) == [4, 2, 2, 0]
+        await scheduler.stop()
 
     asynchronously(story)
     assert [event_id for event_id, _ in campus.told] == ["B", "B"]
+    assert (
+        "save_status failed for event_start of A (no answer within 60 s); it is tried again in 1 s" in caplog.messages
+    )
 
 
 def test_a_stop_does_not_wait_for_ever_for_a_call_that_hangs(campus: Campus, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(life, "STOP_WITHIN", 0.05)
+    monkeypatch.setattr(courier, "STOP_WITHIN", 0.05)
     called = asyncio.Event()
 
     async def hangs(*said: Any) -> None:
@@ -375,13 +386,11 @@ def test_a_firing_wakes_the_telling(campus: Campus) -> None:
         scheduler = campus.scheduler()
         await scheduler.start()
         await scheduler.settled()
-        running = scheduler._life
-        assert running is not None
         # The clock is stepped, so that no nap ends by itself: only the firing can wake the telling.
         await scheduler.add_new_event({**RACE, "registration_start_date": "2025-08-27 19:00:05"})
         await scheduler.settled()
         campus.clock.set(at("2025-08-27 19:00:06"))
-        await running.scheduler.settled()
+        await scheduler.add_new_event(RACE | {"event_id": "OTHER"})  # has it look
         async with asyncio.timeout(10):
             while not campus.told:
                 await asyncio.to_thread(lambda: None)
@@ -422,10 +431,8 @@ def test_a_lost_owner_lock_silences_the_telling(campus: Campus) -> None:
             (campus.folder / "duly.db.lock").unlink()
             agenda.put(Event.from_record({**RACE, "registration_start_date": "2025-08-27 18:00"}))
         campus.clock.advance(SECOND)
-        running = scheduler._life
-        assert running is not None
-        with pytest.raises(StoreRefused, match=r"the lock of .* is lost"):
-            await running.announcing.run_once()
+        with pytest.raises(WrongState, match="its lock file was removed"):
+            await scheduler.settled()
         await scheduler.stop()
 
     asynchronously(story)
@@ -439,12 +446,12 @@ def test_what_was_told_is_not_told_again_if_only_the_note_of_it_failed(
 
     def full(*_: object) -> None:
         refused.append("the note")
-        monkeypatch.setattr(telling, "keep", keep)
+        monkeypatch.undo()
         raise StoreFull("no room")
 
     async def save_status_then_full(*said: Any) -> None:
         await campus.save_status(*said)
-        monkeypatch.setattr(telling, "keep", full)
+        monkeypatch.setattr(Outbox, "settle", full)
 
     async def story() -> None:
         await campus.put_by_an_earlier_run(RACE, when="2025-08-27 19:00")
@@ -452,17 +459,16 @@ def test_what_was_told_is_not_told_again_if_only_the_note_of_it_failed(
         scheduler = campus.scheduler(save_status=save_status_then_full)
         await scheduler.start()
         waiting = asyncio.ensure_future(scheduler.settled())
-        while not refused:
-            await asyncio.to_thread(lambda: None)
         while not waiting.done():
-            campus.clock.advance(SECOND)
-            await asyncio.to_thread(lambda: None)
+            # In little steps: were its lease to run out meanwhile, it would be told once more.
+            campus.clock.advance(SECOND // 4)
+            await asyncio.wait([waiting], timeout=1)
         await waiting
         await scheduler.stop()
         await campus.run()
 
     asynchronously(story)
-    assert campus.told == [OPEN]
+    assert (refused, campus.told) == (["the note"], [OPEN])
 
 
 def test_a_crash_between_the_telling_and_the_note_tells_once_more(
@@ -475,9 +481,9 @@ def test_a_crash_between_the_telling_and_the_note_tells_once_more(
         await campus.put_by_an_earlier_run(RACE, when="2025-08-27 19:00")
         campus.clock.set(at("2025-08-27 21:15"))
         scheduler = campus.scheduler()
+        monkeypatch.setattr(Outbox, "settle", killed)
         await scheduler.start()
-        monkeypatch.setattr(telling, "keep", killed)
-        with pytest.raises(WrongState, match="announcing has ended"):
+        with pytest.raises(WrongState, match="delivering has ended"):
             await scheduler.settled()
         await scheduler.stop()
         monkeypatch.undo()
@@ -500,3 +506,134 @@ def test_an_event_whose_lifecycle_is_gone_is_still_told_what_had_fired(campus: C
 
     asynchronously(story)
     assert [event_id for event_id, _ in campus.told] == ["A", "B", "B", "A"]
+
+
+def test_the_window_may_be_changed_while_it_runs(campus: Campus) -> None:
+    async def story() -> None:
+        await campus.put_by_an_earlier_run(RACE, *EVENING, when="2025-08-27 19:00")
+        campus.clock.set(at("2025-08-27 20:15"))
+        scheduler = campus.scheduler(recovery_delay=60)
+        await scheduler.start()
+        await scheduler.settled()
+        assert campus.told == [("A", "ongoing/event_started")]
+        scheduler.max_downtime_hours = 0
+        for _ in range(6):  # a minute at once would be an outage
+            campus.clock.advance(10 * SECOND)
+            await scheduler.settled()
+        # What had waited for its turn is too old by now, and so is what has been missed since.
+        assert counts_of(await scheduler.get_status()) == [2, 2, 0, 1]
+        campus.clock.advance(HOUR)
+        await scheduler.settled()
+        assert counts_of(await scheduler.get_status()) == [3, 3, 0, 3]
+        scheduler.max_downtime_hours = None
+        await scheduler.stop()
+        campus.clock.set(at("2025-09-12 00:00"))
+        await campus.run(max_downtime_hours=None)
+
+    asynchronously(story)
+    assert campus.told == [("A", "ongoing/event_started"), ("ARRCOSTU2025", "upcoming/registration_closed")]
+
+
+def test_what_waits_behind_a_refused_one_is_told_however_long_that_takes(campus: Campus) -> None:
+    async def story() -> None:
+        await campus.put_by_an_earlier_run(*EVENING, when="2025-08-27 19:00")
+        campus.clock.set(at("2025-08-27 21:15"))
+        campus.broken = {"A"}
+        await campus.run()
+        campus.broken = set()
+        campus.clock.advance(3 * DAY)
+        await campus.run()
+
+    asynchronously(story)
+    assert [status for event_id, status in campus.told if event_id == "A"] == [
+        "ongoing/event_started",
+        "completed/event_ended",
+    ]
+
+
+def test_what_was_missed_just_before_the_start_does_not_overtake_what_was_missed_before(campus: Campus) -> None:
+    async def story() -> None:
+        await campus.put_by_an_earlier_run(
+            record("LAST", "2025-08-27 21:14:59", "2025-12-01"), *EVENING, when="2025-08-27 19:00"
+        )
+        campus.clock.set(at("2025-08-27 21:15"))
+        await campus.run()
+
+    asynchronously(story)
+    assert [event_id for event_id, _ in campus.told] == ["A", "B", "B", "A", "LAST"]
+
+
+def test_what_happens_on_time_does_not_wait_behind_what_was_missed(campus: Campus) -> None:
+    async def story() -> None:
+        await campus.put_by_an_earlier_run(
+            record("NOW", "2025-08-27 21:16", "2025-12-01"), *EVENING, when="2025-08-27 19:00"
+        )
+        campus.clock.set(at("2025-08-27 21:15"))
+        scheduler = campus.scheduler(recovery_delay=3600)
+        await scheduler.start()
+        await scheduler.settled()
+        campus.clock.advance(MINUTE)
+        await scheduler.settled()
+        await scheduler.stop()
+
+    asynchronously(story)
+    assert [event_id for event_id, _ in campus.told] == ["A", "NOW"]
+
+
+def test_the_chronology_holds_over_a_stop_in_the_middle(campus: Campus) -> None:
+    # Each event starts right before another one ends, so that telling event by event, or as they are woken, shows.
+    def time_of(second: int) -> str:
+        return f"2025-08-27 20:{second // 60:02}:{second % 60:02}"
+
+    half = asyncio.Event()
+
+    async def save_status(*said: Any) -> None:
+        campus.clock.advance(1000)
+        await campus.save_status(*said)
+        if len(campus.told) == 150:
+            half.set()
+
+    async def story() -> None:
+        campus.records = [record(f"E{n:03}", time_of(n), time_of(n + 1 + n % 7)) for n in range(200)]
+        await campus.run()
+        campus.clock.set(at("2025-08-27 21:15"))
+        scheduler = campus.scheduler(save_status=save_status)
+        await scheduler.start()
+        await half.wait()
+        await scheduler.stop()
+        assert len(campus.told) < 400
+        assert counts_of(await campus.run(save_status=save_status)) == [400, 400, 0, 0]
+
+    asynchronously(story)
+    due = [entry.due_us for entry in campus.entries if entry.due_us is not None]
+    assert len(due) == 400
+    assert due == sorted(due)
+
+
+@pytest.mark.parametrize("kind", ["asynchronous", "plain"])
+def test_save_status_cannot_stop_the_scheduler_that_waits_for_it(campus: Campus, kind: str) -> None:
+    refused: list[str] = []
+
+    async def story() -> None:
+        scheduler = campus.scheduler()
+
+        async def stops(*_: object) -> None:
+            for call in (scheduler.stop, scheduler.settled):
+                with pytest.raises(WrongState, match="a handler cannot wait for it") as error:
+                    await call()
+                refused.append(str(error.value).partition(" ")[0])
+
+        def stops_plainly(*said: object) -> Awaitable[None]:
+            return stops(*said)
+
+        await campus.put_by_an_earlier_run(RACE, when="2025-08-27 19:00")
+        campus.clock.set(at("2025-08-27 21:15"))
+        scheduler = campus.scheduler(save_status=stops if kind == "asynchronous" else stops_plainly)
+        await scheduler.start()
+        await scheduler.settled()
+        assert scheduler.running
+        assert counts_of(await scheduler.get_status()) == [1, 1, 0, 0]
+        await scheduler.stop()
+
+    asynchronously(story)
+    assert refused == ["stop()", "settled()"]

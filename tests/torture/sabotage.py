@@ -80,19 +80,20 @@ class InjectedError(StoreBusy):
 class Saboteur:
     """Does at some points, when they are hit for the n-th time, what it was told. Any thread may call.
 
-    `faults`: by point, what is done and at which hit.
+    `faults`: by point, what is done and at which hit. Hits count while it `is_armed`.
     """
 
     faults: Mapping[str, tuple[str, int]]
+    is_armed: bool = True
     _hits: Counter[str] = field(default_factory=Counter)
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
     def hit(self, point: str) -> None:
         """Note that a point was reached; do what is to be done there."""
         with self._guard:
-            self._hits[point] += 1
+            self._hits[point] += self.is_armed
             how, at = self.faults.get(point, ("", 0))
-            is_due = self._hits[point] == at
+            is_due = self.is_armed and self._hits[point] == at
         if is_due:
             self._strike(point, how)
 

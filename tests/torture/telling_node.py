@@ -32,19 +32,23 @@ JOURNAL: Final = "journal"
 DIARY: Final = "diary"
 LEDGER: Final = "ledger"
 # Short: a test's patience, not a receiver's.
-RETRY: Final = Retry.exponential(6, first=timedelta(milliseconds=30), factor=2.0)
+RETRY: Final = Retry.exponential(6, first=timedelta(milliseconds=20), factor=1.5)
 REST: Final = timedelta(milliseconds=20)
 FAILING: Final = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Orders:
-    """What a node is to do. `faults`: by point, what happens there at which hit. `journals`: a folder."""
+    """What a node is to do. `faults`: by point, what happens there at which hit, from its start on or only after it.
+
+    `journals`: a folder.
+    """
 
     store: str
     journals: str
     seed: int
     faults: dict[str, tuple[str, int]] = field(default_factory=dict)
+    from_the_start: bool = True
     mutant: str | None = None
     lease_us: Micros = 3 * SECOND
 
@@ -84,7 +88,7 @@ class Node:
 
     def __init__(self, orders: Orders) -> None:
         self.orders = orders
-        self.saboteur = Saboteur(orders.faults)
+        self.saboteur = Saboteur(orders.faults, orders.from_the_start)
         self.scheduler = Scheduler(f"sqlite:///{orders.store}", time_zone="UTC")
         on = self.scheduler.on
         on("*", name=JOURNAL, retry=RETRY)(self.journal)
@@ -119,6 +123,7 @@ class Node:
         ending = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ending.set)
         await self.scheduler.start()
+        self.saboteur.is_armed = True
         say("started", node=self.scheduler.node, owner=self.scheduler.is_owner)
         await ending.wait()
         await self.scheduler.stop()

@@ -45,9 +45,8 @@ LOST: Final = "lost"
 
 
 class Witness(Receiver):
-    """A receiver that keeps what it was told, and when; of ten requests one fails, of twenty one is not answered.
-
-    Which ones depends on the seed alone. What is about an event that is poison is always refused.
+    """A receiver that keeps what it was told, and when. While it misbehaves, it fails one request in ten, does not answer
+    one in twenty, and refuses whatever is about an event that is poison. Which ones depends on the seed alone.
     """
 
     def __init__(self, seed: int) -> None:
@@ -71,9 +70,11 @@ class Witness(Receiver):
     def _reply(self, exchange: Exchange) -> None:
         receipt: Receipt = self._here.receipt
         dice = chance(self._seed, receipt.delivery_id, receipt.attempt)
-        if receipt.event_id.startswith(POISON) or (self.misbehaves and dice < REFUSED):
+        if not self.misbehaves:
+            status(204)(exchange)
+        elif receipt.event_id.startswith(POISON) or dice < REFUSED:
             status(500)(exchange)
-        elif self.misbehaves and dice < REFUSED + HANGING:
+        elif dice < REFUSED + HANGING:
             exchange.released.wait(2 * TIMEOUT.total_seconds())
         else:
             status(204)(exchange)
@@ -144,7 +145,13 @@ class Stage:
 
     # -- nodes ------------------------------------------------------------------------------------------
 
-    def start(self, faults: Mapping[str, tuple[str, int]] | None = None, *, lease_us: Micros = 3 * SECOND) -> Node:
+    def start(
+        self,
+        faults: Mapping[str, tuple[str, int]] | None = None,
+        *,
+        from_the_start: bool = True,
+        lease_us: Micros = 3 * SECOND,
+    ) -> Node:
         """Have the spare process go, with these faults, and make another one ready."""
         node = self._spare or self._launch()
         orders = Orders(
@@ -152,6 +159,7 @@ class Stage:
             journals=str(self.store.parent),
             seed=self.seed,
             faults=dict(faults or {}),
+            from_the_start=from_the_start,
             mutant=self.mutant,
             lease_us=lease_us,
         )

@@ -16,7 +16,7 @@ import pytest
 
 from tests.builders import SECOND
 from tests.torture.nodes import Node
-from tests.torture.sabotage import AT_THE_START, IN_A_TRANSACTION, KILL, POINTS, RAISE, STALL
+from tests.torture.sabotage import AT_THE_START, IN_A_TRANSACTION, KILL, POINTS, RAISE, STALL, TAKING_OVER
 from tests.torture.telling_stage import PATIENCE, Stage, stage_on, stolen
 
 pytestmark = pytest.mark.torture
@@ -116,12 +116,9 @@ def test_an_error_at_every_point_is_outlived_and_nothing_is_lost_by_it(tmp_path:
             assert stage.go_on(lambda node=node: not node.is_alive, within=PATIENCE)  # type: ignore[misc]
             assert stage.struck(node, point)
             stage.note(node)
+        # Of what has no answer (a claim, a firing) the leases run out: there are attempts to be taken for lost.
         faults = {point: (RAISE, dice.randint(1, 8)) for point in IN_THE_LOOP}
-        # What a killed node had begun is there to be taken over.
-        victim = stage.start({"send.after": (KILL, 1)})
-        assert stage.go_on(lambda: not victim.is_alive, within=PATIENCE)
-        faults["claim.of_lost_attempts"] = (RAISE, 1)
-        node = stage.start(faults, lease_us=SHORT_LEASE)
+        node = stage.start(faults | {TAKING_OVER[0]: (RAISE, 1)}, from_the_start=False, lease_us=SHORT_LEASE)
         hit = stage.go_on(lambda: all(stage.struck(node, point) for point in IN_THE_LOOP), within=PATIENCE)
         assert hit, f"never reached: {[point for point in IN_THE_LOOP if not stage.struck(node, point)]}"
         # The very process in which all that was raised tells everything in the end.
@@ -151,7 +148,7 @@ def stall(stage: Stage, point: str) -> int:
 
 def test_a_node_that_stalls_past_its_lease_changes_nothing_of_what_another_has_told(tmp_path: Path) -> None:
     seed = seed_for("test_stalls")
-    points = [point for point in POINTS if point != "claim.of_lost_attempts"] if FULL else ["send.before"]
+    points = [point for point in POINTS if point not in TAKING_OVER] if FULL else ["send.before"]
     with stage_on(tmp_path, seed) as stage:
         taken = sum(stall(stage, point) for point in points)
         # In the end, whatever chance has made of the others: one that has lost its leases for certain.

@@ -175,6 +175,13 @@ class Desk(Protocol):
         """Begin nothing more."""
 
 
+def _checked(outcome: object) -> Outcome:
+    """Return an outcome; whatever else a channel returns is the failure of its attempt."""
+    if isinstance(outcome, Outcome):
+        return outcome
+    return Outcome(verdict=Verdict.FAILED, said=f"its channel returned {type(outcome).__name__}, and no outcome")
+
+
 class ChannelDesk:
     """The desk of a channel whose attempts are coroutines, run in the event loop in which they are begun."""
 
@@ -195,7 +202,7 @@ class ChannelDesk:
 
     async def _attempt(self, ticket: int, context: Context, done: Done) -> None:
         try:
-            outcome = await self._channel.deliver(context)
+            outcome = _checked(await self._channel.deliver(context))
         except BaseException as error:  # noqa: BLE001 - whatever a channel raises is the failure of this attempt
             outcome = Outcome(verdict=Verdict.FAILED, said=said_of(error))
         finally:

@@ -1,4 +1,4 @@
-"""Threads for synchronous handlers: started when they are needed, and replaced when one does not come back."""
+"""Threads for synchronous handlers: started when they are needed, replaced when one does not come back."""
 
 from __future__ import annotations
 
@@ -7,20 +7,22 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-CREW_MOST: Final = 16
-# Handlers that were given up and still sit in a thread: more than that, and no further one is begun.
-ABANDONED_MOST: Final = 64
+# A thread that has had nothing to do for so long ends: none pile up.
+IDLE_SECONDS: Final = 5.0
+# Calls of one handler that were given up and still sit in a thread: more than that, and no further one is begun.
+ABANDONED_MOST: Final = 32
 
 
 class Crew:
-    """Up to `most` daemon threads that run jobs. A thread whose job was given up no longer counts.
+    """Up to `most` daemon threads that run the calls of one handler. A thread whose call was given up does not count.
 
-    Python cannot stop a thread: a job that never returns keeps its thread, and somebody else takes its place.
+    Python cannot stop a thread: a call that never returns keeps its thread, and another takes its place.
     """
 
-    def __init__(self, most: int = CREW_MOST) -> None:
+    def __init__(self, most: int, *, idle_seconds: float = IDLE_SECONDS) -> None:
         """Start no thread yet."""
         self._most = most
+        self._idle_seconds = idle_seconds
         self._jobs: deque[tuple[int, Callable[[], None]]] = deque()
         self._free = 0
         self._size = 0
@@ -30,21 +32,37 @@ class Crew:
         self._ended = False
 
     @property
+    def size(self) -> int:
+        """How many threads there are, but for those whose calls were given up."""
+        return self._size
+
+    @property
     def abandoned(self) -> int:
-        """How many jobs were given up and have not come back."""
+        """How many calls were given up and have not come back."""
         return len(self._abandoned)
 
-    def begin(self, ticket: int, job: Callable[[], None]) -> bool:
-        """Have a job run, under a ticket, used once. False: too many have been given up."""
+    def begin(self, ticket: int, job: Callable[[], None]) -> str | None:
+        """Have a job run, under a ticket, used once. Returns why it will not be."""
         with self._change:
-            if self._ended or len(self._abandoned) >= ABANDONED_MOST:
-                return False
+            if self._ended:
+                return "the scheduler is being stopped"
+            if len(self._abandoned) >= ABANDONED_MOST:
+                return f"{len(self._abandoned)} calls of this handler hang in their threads; no more are begun"
             self._jobs.append((ticket, job))
-            if self._free < len(self._jobs) and self._size < self._most:
-                self._size += 1
-                threading.Thread(target=self._work, name="duly-handler", daemon=True).start()
+            if self._free < len(self._jobs) and self._size < self._most and not self._another() and not self._size:
+                self._jobs.pop()
+                return "no thread can be started for it"
             self._change.notify()
-            return True
+            return None
+
+    def _another(self) -> bool:
+        """Start a thread. Under the guard; False: there is no more to be had."""
+        try:
+            threading.Thread(target=self._work, name="duly-handler", daemon=True).start()
+        except RuntimeError:
+            return False
+        self._size += 1
+        return True
 
     def give_up(self, ticket: int) -> None:
         """Wait no longer for a job: one that has not begun never will, one that has keeps its thread."""
@@ -53,6 +71,8 @@ class Crew:
                 self._working.discard(ticket)
                 self._abandoned.add(ticket)
                 self._size -= 1
+                if self._jobs and self._free < len(self._jobs):
+                    self._another()  # for those that wait behind it
             else:
                 self._jobs = deque(job for job in self._jobs if job[0] != ticket)
 
@@ -66,17 +86,21 @@ class Crew:
     def _work(self) -> None:
         while (job := self._next()) is not None:
             ticket, run = job
-            run()
-            if not self._is_back(ticket):
+            try:
+                run()
+            finally:
+                is_back = self._is_back(ticket)
+            if not is_back:
                 return
 
     def _next(self) -> tuple[int, Callable[[], None]] | None:
         with self._change:
             self._free += 1
             while not self._jobs and not self._ended:
-                self._change.wait()
+                if not self._change.wait(self._idle_seconds):
+                    break
             self._free -= 1
-            if self._ended:
+            if self._ended or not self._jobs:
                 self._size -= 1
                 return None
             job = self._jobs.popleft()

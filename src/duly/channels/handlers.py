@@ -5,35 +5,59 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextvars import ContextVar
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar, copy_context
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from duly.channels.channel import DELIVERED, Context, Outcome, Verdict, said_of
 from duly.channels.crew import Crew
+from duly.channels.handler_checks import (
+    check_function,
+    check_subscriber,
+    checked_names,
+    checked_policy,
+    checked_topics,
+    is_async,
+    lasting_name,
+    unheard,
+)
 from duly.errors import InvalidInput, Reject, RetryLater, WrongState
 from duly.model.delivery import Retry, Subscriber
 from duly.model.lifecycle import CatchUp, Policy
 
 if TYPE_CHECKING:
     from duly.channels.channel import Done
+    from duly.model.lifecycle import Lifecycle
 
 logger = logging.getLogger("duly.handlers")
 
 HANDLER: Final = "handler"
 TIMEOUT: Final = timedelta(seconds=30)
+# How many calls run at once, unless the handler says otherwise: async ones; in threads; of those that are
+# transactions, which wait for each other anyway.
 CONCURRENCY: Final = 100
+THREADS: Final = 8
 F = TypeVar("F", bound=Callable[..., Any])
-# In the context of a handler that is being run: what it must not wait for is refused there.
-_handling: ContextVar[bool] = ContextVar("duly_handling", default=False)
+
+
+@dataclass(slots=True)
+class _Call:
+    """One call of a handler. What it leaves running behind it knows by this that it is over."""
+
+    is_over: bool = False
+
+
+# In the context of a handler that is being called: what it must not wait for is refused there.
+_handling: ContextVar[_Call | None] = ContextVar("duly_handling", default=None)
 
 
 def refuse_inside_handler(what: str) -> None:
     """Refuse a call that would wait for the very handler that makes it. Raises WrongState."""
-    if _handling.get():
+    call = _handling.get()
+    if call is not None and not call.is_over:
         raise WrongState(f"{what} waits for the handlers that are running, so a handler cannot wait for it")
 
 
@@ -71,89 +95,61 @@ class Handlers:
         self,
         *topics: str,
         lifecycle: str | Sequence[str] = (),
-        tags: Sequence[str] = (),
+        tags: str | Sequence[str] = (),
         name: str | None = None,
         timeout: timedelta = TIMEOUT,
         retry: Retry | None = None,
         catch_up: CatchUp | Policy | str | None = None,
-        concurrency: int = CONCURRENCY,
+        concurrency: int | None = None,
         transactional: bool = False,
     ) -> Callable[[F], F]:
         """Return a decorator that declares a function as a handler: see `Scheduler.on`. Raises InvalidInput."""
+        said = Subscriber(
+            name=name or "",
+            channel=HANDLER,
+            topics=checked_topics(topics),
+            lifecycles=checked_names("lifecycle", lifecycle),
+            tags=checked_names("tags", tags),
+            catch_up=checked_policy(catch_up),
+            retry=Retry() if retry is None else retry,
+            timeout=timeout,
+        )
 
         def declare(function: F) -> F:
-            self.add(
-                function,
-                Subscriber(
-                    name=name or _lasting_name(function),
-                    channel=HANDLER,
-                    topics=_checked(topics),
-                    lifecycles=(lifecycle,) if isinstance(lifecycle, str) else tuple(lifecycle),
-                    tags=tuple(tags),
-                    catch_up=_catch_up(catch_up),
-                    retry=retry or Retry(),
-                    timeout=timeout,
-                    concurrency=concurrency,
-                ),
-                transactional=transactional,
+            check_function(function)
+            usual = 1 if transactional else CONCURRENCY if is_async(function) else THREADS
+            subscriber = replace(
+                said,
+                name=lasting_name(function) if name is None else name,
+                concurrency=usual if concurrency is None else concurrency,
             )
+            self.add(function, subscriber, transactional=transactional)
             return function
 
         return declare
 
     def add(self, function: Callable[..., Any], subscriber: Subscriber, *, transactional: bool = False) -> None:
         """Declare a function. Raises InvalidInput."""
-        is_async = _is_async(function)
-        if transactional and is_async:
+        check_function(function)
+        check_subscriber(subscriber)
+        awaited = is_async(function)
+        if transactional and awaited:
             raise InvalidInput(f"handler '{subscriber.name}': a transactional handler is a plain function, not async")
-        _check_limits(subscriber)
         known = self._by_name.get(subscriber.name)
-        if known is not None and known.function is not function:
+        # Equal, not the same: a method is a new object each time that it is looked up.
+        if known is not None and known.function != function:
             raise InvalidInput(f"there are two handlers '{subscriber.name}'; give one a name of its own: name=…")
         if known is not None and known.subscriber != subscriber:
             raise InvalidInput(
                 f"handler '{subscriber.name}' is declared twice; name all that it listens to in one "
                 "on(…), or give each a name of its own: name=…"
             )
-        self._by_name[subscriber.name] = Handler(subscriber, function, is_async, transactional)
+        self._by_name[subscriber.name] = Handler(subscriber, function, awaited, transactional)
 
-
-def _lasting_name(function: object) -> str:
-    module = getattr(function, "__module__", None)
-    qualified = getattr(function, "__qualname__", None) or type(function).__qualname__
-    if not callable(function):
-        raise InvalidInput(f"a handler is a function, not {type(function).__name__}")
-    if "<lambda>" in qualified:
-        raise InvalidInput("a lambda has no name that lasts from run to run; give the handler one: name=…")
-    return f"{module or type(function).__module__}:{qualified}"
-
-
-def _checked(topics: Sequence[str]) -> tuple[str, ...]:
-    given: tuple[object, ...] = tuple(topics)  # whatever their annotation promises
-    if not given or not all(isinstance(topic, str) and topic.strip() for topic in given):
-        raise InvalidInput("a handler listens to something: on('registration_open'), on('*'), on('cancelled')…")
-    return tuple(topics)
-
-
-def _catch_up(said: CatchUp | Policy | str | None) -> CatchUp:
-    if said is None or isinstance(said, CatchUp):
-        return said or CatchUp()
-    try:
-        return CatchUp(Policy(said))
-    except ValueError:
-        raise InvalidInput(f"catch_up={said!r} is none of {', '.join(Policy)}; nor a CatchUp") from None
-
-
-def _check_limits(subscriber: Subscriber) -> None:
-    if subscriber.timeout <= timedelta(0):
-        raise InvalidInput(f"handler '{subscriber.name}': timeout {subscriber.timeout} must be more than zero")
-    if subscriber.concurrency < 1:
-        raise InvalidInput(f"handler '{subscriber.name}': concurrency {subscriber.concurrency} must be at least 1")
-
-
-def _is_async(function: Callable[..., Any]) -> bool:
-    call = getattr(function, "__call__", None)  # noqa: B004 - an object whose call is async
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
+    def warn_of_unheard(self, lifecycles: Mapping[str, Lifecycle]) -> None:
+        """Log what handlers listen to and nothing of these lifecycles, by name, can bring about: slips, mostly."""
+        for sentence in unheard(self.subscribers, lifecycles):
+            logger.warning("handler %s", sentence)
 
 
 class HandlerDesk:
@@ -177,7 +173,7 @@ class HandlerDesk:
         self._handlers = handlers
         self._call = call
         self._transact = transact
-        self._crew = Crew()
+        self._crews: dict[str, Crew] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._told: dict[str, str] = {}
 
@@ -194,20 +190,32 @@ class HandlerDesk:
                 done(ticket, Outcome(verdict=Verdict.FAILED, said="its handler is not declared here"))
             elif handler.is_async:
                 awaited.append((handler, ticket, context))
-            elif not self._crew.begin(ticket, partial(self._work, handler, ticket, context, done)):
-                said = f"{self._crew.abandoned} handlers hang in their threads; no more are begun"
-                done(ticket, Outcome(verdict=Verdict.FAILED, said=said))
+            else:
+                self._begin_in_thread(handler, ticket, context, done)
         if awaited:
             self._call(self._begin_tasks, awaited, done)
 
+    def _begin_in_thread(self, handler: Handler, ticket: int, context: Context, done: Done) -> None:
+        subscriber = handler.subscriber
+        crew = self._crews.get(subscriber.name)
+        if crew is None:
+            # Each handler has its own: one that hangs in all its threads keeps no other from its calls.
+            crew = self._crews[subscriber.name] = Crew(subscriber.concurrency)
+        refused = crew.begin(ticket, partial(copy_context().run, self._work, handler, ticket, context, done))
+        if refused is not None:
+            done(ticket, Outcome(verdict=Verdict.FAILED, said=refused))
+
     def cancel(self, ticket: int) -> None:
         """Wait no longer for an attempt. A task is cancelled; a thread cannot be, and is left alone."""
-        self._crew.give_up(ticket)
+        for crew in self._crews.values():
+            crew.give_up(ticket)
         self._call(self._cancel_task, ticket)
 
     def end(self) -> None:
-        """Let the threads go."""
-        self._crew.end()
+        """Let the threads go, and cancel the tasks."""
+        for crew in self._crews.values():
+            crew.end()
+        self._call(self._cancel_tasks)
 
     # -- in the application's event loop ----------------------------------------------------------------
 
@@ -220,8 +228,13 @@ class HandlerDesk:
         if task is not None:
             task.cancel()
 
+    def _cancel_tasks(self) -> None:
+        for ticket in list(self._tasks):
+            self._cancel_task(ticket)
+
     async def _attempt(self, handler: Handler, ticket: int, context: Context, done: Done) -> None:
-        _handling.set(True)
+        call = _Call()
+        _handling.set(call)
         try:
             await handler.function(context)
         except BaseException as error:  # noqa: BLE001 - SystemExit of one handler must not end the application's loop
@@ -229,28 +242,31 @@ class HandlerDesk:
         else:
             done(ticket, DELIVERED)
         finally:
+            call.is_over = True
             self._tasks.pop(ticket, None)
 
     # -- in a thread of the crew ------------------------------------------------------------------------
 
     def _work(self, handler: Handler, ticket: int, context: Context, done: Done) -> None:
-        _handling.set(True)
+        call = _Call()
+        _handling.set(call)
         outcome = DELIVERED
         try:
             if handler.transactional:
-                made = self._transact(ticket, lambda connection: handler.function(context, connection))
+                made = self._transact(ticket, lambda connection: _ran(handler.function(context, connection)))
                 verdict = Verdict.DELIVERED if made else Verdict.FAILED
                 outcome = Outcome(verdict=verdict, settled=True)
             else:
-                handler.function(context)
+                _ran(handler.function(context))
         except BaseException as error:  # noqa: BLE001 - nothing that a handler raises ends its thread
             outcome = self._failure(handler, error)
+        call.is_over = True
         done(ticket, outcome)
 
     def _failure(self, handler: Handler, error: BaseException) -> Outcome:
         if isinstance(error, Reject):
             return Outcome(verdict=Verdict.REJECTED, said=said_of(error))
-        if isinstance(error, RetryLater):
+        if isinstance(error, RetryLater) and isinstance(error.after, timedelta):
             return Outcome(verdict=Verdict.FAILED, said=said_of(error), retry_after=error.after)
         said = said_of(error)
         name = handler.subscriber.name
@@ -259,3 +275,16 @@ class HandlerDesk:
             self._told[name] = said
             logger.error("handler '%s' failed: %s", name, said, exc_info=error)
         return Outcome(verdict=Verdict.FAILED, said=said)
+
+
+def _ran(returned: object) -> None:
+    """Refuse what a plain function returns if that shows that nothing of it has run. Raises InvalidInput."""
+    if returned is None:
+        return
+    if inspect.isawaitable(returned) or inspect.isgenerator(returned) or inspect.isasyncgen(returned):
+        if inspect.iscoroutine(returned):
+            returned.close()
+        kind = type(returned).__name__
+        raise InvalidInput(
+            f"the handler returned a {kind} that nobody runs: make it, or what wraps it, an async function"
+        )

@@ -13,9 +13,11 @@ from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from duly.agenda import DEFAULT_STORE, Agenda
+from duly.channels.handlers import refuse_inside_handler
 from duly.clock import Clock, SystemClock
-from duly.dynamic_event_scheduler.life import Life, SaveStatus
+from duly.dynamic_event_scheduler.life import AppScheduler, Life, SaveStatus
 from duly.dynamic_event_scheduler.records import Record, Records, renamed
+from duly.dynamic_event_scheduler.recoveries import log_detected, log_report, numbers_of
 from duly.dynamic_event_scheduler.shapes import (
     ScheduledTrigger,
     next_text,
@@ -24,13 +26,11 @@ from duly.dynamic_event_scheduler.shapes import (
     trigger_row,
     triggers_in,
 )
-from duly.dynamic_event_scheduler.standing import last_recovery, subscribe
-from duly.dynamic_event_scheduler.telling import log_detected, log_report
+from duly.dynamic_event_scheduler.standing import NAME, subscribe
 from duly.errors import InvalidSetting, UnknownEvent, WrongState
 from duly.model.dates import read_zone, to_datetime
 from duly.model.event import Status
 from duly.model.lifecycle import UNSET, CatchUp, Lifecycle, Unset
-from duly.scheduler import Scheduler
 
 logger = logging.getLogger("duly.dynamic_event_scheduler")
 
@@ -115,6 +115,12 @@ class DynamicEventScheduler:
                 "or None (announce all of it)"
             )
         self._max_downtime = None if hours is None else timedelta(hours=hours)
+        if self._life is not None:
+            self._life.scheduler.change_catch_up(self._catch_up)
+
+    @property
+    def _catch_up(self) -> CatchUp:
+        return CatchUp(window=self._max_downtime)
 
     # -- life -------------------------------------------------------------------------------------------
 
@@ -135,7 +141,11 @@ class DynamicEventScheduler:
         logger.info("Scheduler started")
 
     async def stop(self) -> None:
-        """Fire and tell no more; what is being written finishes. Does nothing if it is not running."""
+        """Fire and tell no more; what is being written finishes. Does nothing if it is not running.
+
+        Raises WrongState in `save_status`, for which it would wait.
+        """
+        refuse_inside_handler("stop()")
         if self._starting is not None:
             await self._starting.wait()
         was_running, self.running = self.running, False
@@ -154,7 +164,7 @@ class DynamicEventScheduler:
             await self._execute_missed_triggers(missed)
             # What is still to come is queued as soon as it is in the store: the alarms on the events' rows.
             if not (self.running or (self._starting is not None and life.tells)):
-                await life.announcing.drain()
+                await life.drain()
             await self._report(life)
         except BaseException:
             await self._end(unless_running=True)
@@ -199,19 +209,23 @@ class DynamicEventScheduler:
             life = await self._begin()
             try:
                 await life.catch_up()
-                await life.announcing.drain()
+                await life.drain()
             finally:
                 await self._end()
 
     async def _begin(self) -> Life:
         if self._life is None:
-            life = Life(
-                Scheduler(**self._place(), chronology="strict", catch_up=CatchUp(window=self._max_downtime)),
-                self._settings.save_status,
-                delay=self._settings.recovery_delay,
-                window=lambda: self._max_downtime,
+            delay = self._settings.recovery_delay
+            scheduler = AppScheduler(
+                **self._place(),
+                chronology="strict",
+                catch_up=self._catch_up,
+                recovery_rate=1 / delay if delay else None,
             )
+            life = Life(scheduler, self._settings.save_status, delay=delay)
             await life.open()
+            # It may have been changed meanwhile.
+            scheduler.change_catch_up(self._catch_up)
             self._life = life
         try:
             await self._put_all(await self._loaded())
@@ -261,10 +275,8 @@ class DynamicEventScheduler:
 
     async def _put_one(self, record: Record) -> Status:
         event = await self._read(lambda agenda: self._records.event(record, agenda.lifecycle))
-        life = self._life
-        if life is not None:
-            result = await life.scheduler.put(event)
-            life.nudge()
+        if self._life is not None:
+            result = await self._life.scheduler.put(event)
         else:
             result = await self._read(lambda agenda: agenda.put(event))
         for warning in result.warnings:
@@ -284,10 +296,7 @@ class DynamicEventScheduler:
                 logger.info("%s", warning)
             return set(result.outcomes)
 
-        ids = await self._read(put)
-        if self._life is not None:
-            self._life.nudge()
-        return ids
+        return await self._read(put)
 
     # -- reading ----------------------------------------------------------------------------------------
 
@@ -306,9 +315,8 @@ class DynamicEventScheduler:
         """Return how it is: what is queued, and what the last recovery found and did."""
         pending = await self._read(lambda agenda: agenda.counts().pending)
         queue = scheduled(await self._read(lambda agenda: triggers_in(agenda.store, most=PREVIEWED)))
-        recovery = None if self._life is None else self._life.announcing.progress
-        if recovery is None:
-            recovery = await self._read(lambda agenda: last_recovery(agenda.store))
+        subscriber = None if self._settings.save_status is None else NAME
+        recovery = await self._read(lambda agenda: numbers_of(agenda.store, subscriber))
         now = self._now()
         return {
             "running": self.running,
@@ -334,7 +342,7 @@ class DynamicEventScheduler:
             return
         with Agenda(**self._place()) as agenda:
             if self._settings.save_status is not None:
-                subscribe(agenda.store)
+                subscribe(agenda.store, self._clock.now())
             yield agenda
 
     def _place(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from duly.dynamic_event_scheduler.shapes import length_text
 from duly.model.dates import to_datetime
 from duly.model.history import iso
+from duly.rules.catch_up import OUTSIDE_WINDOW
 from duly.stores.births import audience
 from duly.stores.rows import outage_of
 from duly.stores.store import LAST
@@ -94,18 +95,20 @@ def numbers_of(store: Store, subscriber: str | None) -> Numbers:
 def _numbers(name: str | None) -> Verb[Numbers]:
     span = yield from span_kept()
     outages = yield from _outages(span)
-    refused = untried = 0
+    refused, untried, outside = 0, 0, sum(outage.outside_window for outage in outages)
     number = None if name is None else (yield from _number(name))
     if number is not None:
         params = {"after": span.after, "until": span.until, "subscriber": number}
         refused = (yield Statement("count_refused", params))[0][0]
         untried = (yield Statement("count_untried", params))[0][0]
+        too_old = {**params, "reason": f"{OUTSIDE_WINDOW}%"}
+        outside = (yield Statement("count_withheld", too_old))[0][0]
     return Numbers(
         at_us=span.at_us,
         detected=sum(outage.detected for outage in outages),
         successful=sum(outage.successful for outage in outages) - refused - untried,
         failed=sum(outage.failed for outage in outages) + refused,
-        outside_window=sum(outage.outside_window for outage in outages),
+        outside_window=outside,
     )
 
 
@@ -179,7 +182,7 @@ class Recoveries:
         is_new = self._span is None or any(o.id > self._span.until and o.finished_us is not None for o in latest)
         if is_new:
             self._span, self.is_told = store.write(_join(self._subscriber, now, starting=starting))
-        elif not self.is_told:
+        if not (self.is_told or starting):
             self._conclude()
 
     def _conclude(self) -> None:
@@ -189,9 +192,7 @@ class Recoveries:
             return
         self.is_told = True
         found = numbers_of(self._store, name)
-        logger.info(
-            "✅ Missed trigger execution complete: %d successful, %d failed", found.successful, found.failed
-        )
+        logger.info("✅ Missed trigger execution complete: %d successful, %d failed", found.successful, found.failed)
 
     # -- what is heard ----------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""`save_status` as a subscriber of the outbox; and what an earlier version, before there was one, had kept instead."""
+"""`save_status` as a subscriber of the outbox; and what a version before there was one had kept instead."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _subscribe(now_us: Micros) -> Verb[None]:
 
 
 def take_over(store: Store, catch_up: CatchUp, now_us: Micros, *, tells: bool) -> None:
-    """Do what comes before a new owner's first firing, in one transaction: all of it, or it is done at the next start.
+    """Do what comes before a new owner's first firing, in one transaction: a start that is cut off does it anew.
 
     Keep from where on recoveries are counted. If it `tells`, declare the subscriber, and let what an earlier version
     has left to be told by the ledger (its cursor, and what it owed) be deliveries.

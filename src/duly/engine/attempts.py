@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from duly.engine.lines import Held
     from duly.model.dates import Micros
     from duly.model.delivery import Subscriber
+    from duly.stores.loan import Loan
 
 MICROSECOND: Final = timedelta(microseconds=1)
 # What somebody asks for may be longer than time can be counted: put off it is for so long at most.
@@ -41,6 +42,8 @@ class Running:
     node: str
     started_us: Micros
     deadline_us: Micros
+    # Under which it is lent a transaction of the store's, if it is one of its own.
+    loan: Loan | None = None
 
     @property
     def attempt(self) -> int:
@@ -50,13 +53,17 @@ class Running:
 
 @dataclass(slots=True)
 class Attempts:
-    """All attempts under way. `done` may be called from any thread; `wake` is then called, also there."""
+    """All attempts under way. To `ended` is appended from any thread.
+
+    `tickets`: never the same twice, over all starts: an attempt of an earlier one may still end.
+    """
+
+    tickets: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     ended: deque[tuple[int, Outcome]] = field(default_factory=deque)
     signalled: bool = False
     _running: dict[int, Running] = field(default_factory=dict)
     _deadlines: list[tuple[Micros, int]] = field(default_factory=list)
-    _tickets: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def __bool__(self) -> bool:
         """Whether any is under way."""
@@ -75,6 +82,14 @@ class Attempts:
         """Return the attempt of a ticket, None once it has ended."""
         return self._running.get(ticket)
 
+    def of(self, held: Held) -> Running | None:
+        """Return the attempt at a delivery."""
+        return next((running for running in self._running.values() if running.held is held), None)
+
+    def drop(self, running: Running) -> None:
+        """Forget one: what comes of it is no longer waited for."""
+        self._running.pop(running.ticket, None)
+
     @property
     def next_deadline(self) -> Micros | None:
         """When the first of them has taken too long, by the boot clock."""
@@ -84,7 +99,7 @@ class Attempts:
 
     def begin(self, held: Held, subscriber: Subscriber, node: str, now_us: Micros, boot_us: Micros) -> Running:
         """Note that an attempt begins."""
-        ticket = next(self._tickets)
+        ticket = next(self.tickets)
         deadline = boot_us + subscriber.timeout // MICROSECOND
         running = self._running[ticket] = Running(ticket, held, subscriber, node, now_us, deadline)
         heapq.heappush(self._deadlines, (deadline, ticket))
@@ -112,9 +127,7 @@ def result_of(running: Running, outcome: Outcome, now_us: Micros, *, alone: bool
     if said is not None or code is not None:
         said, code = _storable(said, code)
     verdict = str(outcome.verdict)
-    attempt = Attempt(
-        lease.number, running.attempt, running.node, running.started_us, now_us, verdict, code, said
-    )
+    attempt = Attempt(lease.number, running.attempt, running.node, running.started_us, now_us, verdict, code, said)
     if outcome.verdict is Verdict.DELIVERED:
         return Result(lease, State.DELIVERED, None, None, attempt, alone)
     delay = running.subscriber.retry.delay_us(running.attempt, lease.number)

@@ -90,7 +90,8 @@ class Courier:
         await self._loop.came_round()
         while not step.is_quiet:
             step.ended.clear()
-            if not step.has_news:
+            # Where nothing is under way, nothing ends: there is something to look for, in another round.
+            if (step.is_waiting or step.settling.is_busy) and not step.has_news:
                 await step.ended.wait()
             await self._loop.came_round()
         return step.settling.rounds == before

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
-from collections.abc import Callable, Iterable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -16,15 +18,17 @@ from duly.engine.restraint import Restraint
 from duly.engine.settling import Settling
 from duly.engine.subjects import Rows, Subjects, read_subjects
 from duly.engine.telling import DeliveryTotals, TellingListener
+from duly.errors import StoreError
 from duly.model.delivery import Standing
 from duly.rules.audience import closed_as
 from duly.stores.births import LeaseTerms
+from duly.stores.loan import Loan
 from duly.stores.outbox_verbs import Result
 
 if TYPE_CHECKING:
     from duly.clock import Clock, Micros
     from duly.engine.threads import StoreThreads
-    from duly.model.delivery import Subscriber
+    from duly.model.delivery import Lease, Subscriber
     from duly.rules.audience import Audience
     from duly.stores.births import Born
     from duly.stores.store import Store
@@ -66,10 +70,11 @@ class DeliveryStep:
     wake: Callable[[], None] = lambda: None
     settling: Settling = field(init=False)
     _audience: Audience | None = None
+    _tickets: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     _attempts: Attempts = field(default_factory=Attempts)
     _restraint: Restraint = field(default_factory=Restraint)
     _more_is_coming: bool = False
-    _look_at: Micros = 0
+    _look_at: Micros = 0  # by the boot clock: whoever sets the other one back must not make us blind
     _renewed_at: Micros = 0
     _impatient: bool = False
     _rows: Rows = field(default_factory=Rows)
@@ -80,7 +85,8 @@ class DeliveryStep:
 
     def reset(self) -> None:
         """Begin anew, for a new start: what was held before has been given back, or runs out."""
-        self.lines, self._attempts, self._restraint = Lines(), Attempts(), Restraint(self.rate)
+        self.lines, self._attempts = Lines(self._is_chronological), Attempts(self._tickets)
+        self._restraint = Restraint(self.rate)
         self.ended = asyncio.Event()
         self.stopping = self._impatient = self._more_is_coming = False
         self._audience = None
@@ -109,6 +115,9 @@ class DeliveryStep:
 
     def _cancel(self, running: Running) -> None:
         self.desks[running.subscriber.channel].cancel(running.ticket)
+        if running.loan is not None:
+            # In a thread of its own: it waits until the handler's thread is in no call of the database's.
+            threading.Thread(target=running.loan.call_in, name="duly-calling-in", daemon=True).start()
 
     def _look_now(self) -> None:
         self._look_at = 0
@@ -128,7 +137,7 @@ class DeliveryStep:
         self._more_is_coming = more
         boot = self.clock.since_boot()
         for lease, entry in born:
-            self._hold(Held(lease, entry, boot))
+            self.lines.add(Held(lease, entry, boot))
             is_news = True
         if is_news:
             self.wake()
@@ -150,17 +159,18 @@ class DeliveryStep:
         most = HELD_MOST if subscriber.is_chronological else min(HELD_MOST, HELD_FACTOR * subscriber.concurrency)
         return most - self.lines.held_by(subscriber.number)
 
-    def _hold(self, held: Held) -> None:
-        subscriber = None if self._audience is None else self._audience.by_number.get(held.lease.subscriber)
-        self.lines.add(held, in_order=subscriber is not None and subscriber.is_chronological)
+    def _is_chronological(self, number: int) -> bool:
+        subscriber = None if self._audience is None else self._audience.by_number.get(number)
+        return subscriber is not None and subscriber.is_chronological
 
     # -- one round --------------------------------------------------------------------------------------
 
     async def run_once(self) -> Micros | None:
-        """Do all that can be done now."""
+        """Do all that can be done now, for a second at most: a loop that does not come round counts as stuck."""
         if not self.delivers() or self.store.stopped is not None:
             return None
-        while True:
+        until = self.clock.since_boot() + SECOND
+        while self.clock.since_boot() < until:
             self.settling.collect()
             if len(self.settling.unsettled) >= SETTLED_AT:
                 self.settling.begin()
@@ -175,6 +185,7 @@ class DeliveryStep:
             if not self.settling.is_busy:
                 return self._wanted()
             await self.settling.news()
+        return self.clock.now()
 
     @property
     def has_news(self) -> bool:
@@ -190,11 +201,12 @@ class DeliveryStep:
     def is_quiet(self) -> bool:
         """Whether nothing is under way, to be settled, or ready: nothing happens until time passes or news come."""
         is_busy = self.settling.is_busy or self._attempts or self._startable()
-        return not is_busy and self._look_at > self.clock.now()
+        return not is_busy and self._look_at > self.clock.since_boot()
 
     def _wanted(self) -> Micros:
         now, change = self.clock.now(), self.next_change
-        return max(now, self._look_at if change is None else min(self._look_at, change))
+        look = now + self._look_at - self.clock.since_boot()
+        return max(now, look if change is None else min(look, change))
 
     @property
     def next_change(self) -> Micros | None:
@@ -211,18 +223,23 @@ class DeliveryStep:
     async def _renew(self) -> None:
         """Extend what is held, well before it ends. Besides this, a thread of its own does so (`renewal.py`)."""
         now = self.clock.now()
-        if now - self._renewed_at < LEASE_US // 3:
+        # Also after a clock was stepped in either direction.
+        if abs(now - self._renewed_at) < LEASE_US // 3:
             return
-        self._renewed_at = now
         numbers = self.lines.numbers()
         if numbers:
-            await self.threads.aside(self.store.outbox.renew, self.node, numbers, now + LEASE_US)
+            ours = await self.threads.aside(self.store.outbox.renew, self.node, numbers, now + LEASE_US)
+            if len(ours) < len(numbers):
+                self.settling.lose([number for number in numbers if number not in ours])
+        self._renewed_at = now
 
     async def _look(self) -> None:
         """Look who is owed something that this node could do now, and lease it."""
-        now = self.clock.now()
-        if now < self._look_at or self.stopping:
+        now, boot = self.clock.now(), self.clock.since_boot()
+        if boot < self._look_at or self.stopping:
             return
+        # Before anything is read: whoever wants another look meanwhile (and sets this to 0) gets it.
+        self._look_at = boot + LOOK_US
         outbox = self.store.outbox
         self._audience = await self.threads.aside(outbox.audience)
         wakes = await self.threads.aside(outbox.next_wakes)
@@ -230,22 +247,23 @@ class DeliveryStep:
         # Whoever is told no more has had everything parked: it is not ours any longer.
         self.lines.drop_ready(n for n, subscriber in by_number.items() if subscriber.standing is not Standing.ACTIVE)
         due = {number: room for number, wake in wakes.items() if wake <= now and (room := self._room_of(number)) > 0}
-        self._look_at = min(
-            [now + LOOK_US, *(wake for number, wake in wakes.items() if wake > now and number in by_number)]
-        )
-        if not due:
-            return
-        leases = await self.threads.aside(outbox.claim, self.node, now, now + LEASE_US, _shared(due))
-        boot = self.clock.since_boot()
+        coming = (boot + wake - now for number, wake in wakes.items() if wake > now and number in by_number)
+        self._look_at = min([self._look_at, *coming])
+        if due:
+            leases = await self.threads.aside(outbox.claim, self.node, now, now + LEASE_US, _shared(due))
+            self._take_in(leases, boot)
+
+    def _take_in(self, leases: Sequence[Lease], boot: Micros) -> None:
         for lease in leases:
             held = self.lines.get(lease.number)
-            if held is not None:
-                # Our own lease had run out, and nobody else was quicker.
-                held.lease = lease
-            else:
-                self._hold(Held(lease, None, boot))
+            if held is None:
+                self.lines.add(Held(lease, None, boot))
+                continue
+            # Our own lease had run out, and nobody else was quicker. What we held behind it went with it.
+            held.lease = lease
+            self.lines.drop_behind(held)
         if leases:
-            self._look_at = now
+            self._look_at = 0
 
     def _room_of(self, number: int) -> int:
         subscriber = None if self._audience is None else self._audience.by_number.get(number)
@@ -270,8 +288,9 @@ class DeliveryStep:
             fresh, late = self._places(number, waiting)
             chosen = [waiting.fresh.popleft() for _ in range(fresh)] + [waiting.late.popleft() for _ in range(late)]
             waiting.running += len(chosen)
-            if late:
+            if late and self.rate is not None:
                 self._restraint.began_late(self.clock.since_boot())
+                self.lines.served(number)
             for held in chosen:
                 held.is_taken = True
                 taken.append((held, subscriber))
@@ -283,7 +302,11 @@ class DeliveryStep:
         if not taken:
             return False
         known = {(h.lease.event_id, h.lease.seq): h.entry for h, _ in taken if h.entry is not None}
-        subjects = await self.threads.aside(read_subjects, self.store, [held.lease for held, _ in taken], known)
+        try:
+            subjects = await self.threads.aside(read_subjects, self.store, [held.lease for held, _ in taken], known)
+        except BaseException:
+            self.lines.give_back(held for held, _ in taken)
+            raise
         now, boot = self.clock.now(), self.clock.since_boot()
         batches: dict[str, list[tuple[int, Context]]] = {}
         for held, subscriber in taken:
@@ -332,9 +355,12 @@ class DeliveryStep:
         running = self._attempts.get(ticket)
         if running is None:
             return False
+        running.loan = loan = Loan()
+        if self._attempts.get(ticket) is None:
+            return False  # given up in between, by somebody who saw no loan to call in
         now = self.clock.now()
         result = result_of(running, Outcome(), now, alone=self.lines.is_alone(running.held))
-        return not self.store.outbox.settle_with(result, now, work).stale
+        return not self.store.outbox.settle_with(result, now, work, loan).stale
 
     # -- ending -----------------------------------------------------------------------------------------
 
@@ -344,7 +370,11 @@ class DeliveryStep:
         self.settling.give_back(self.lines.all_subscribers(), self.clock.now())
         patience = asyncio.get_running_loop().call_later(within, self._lose_patience)
         while self._attempts and not self._impatient:
-            await self.settling.finish()
+            try:
+                await self.settling.finish()
+            except StoreError as error:
+                # Nothing is lost by it: what is still under way may end meanwhile, and all is written at the end.
+                logger.warning("what came of deliveries cannot be written just now: %s", error)
             self.ended.clear()
             if self._attempts and not self._attempts.ended:
                 await self.ended.wait()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -35,8 +35,8 @@ class Held:
 class Waiting:
     """The first ones of a subscriber's lines that are ready: fresh ones apart from the backlog; and how many run.
 
-    `in_order`: they are ready by their numbers, and one that has ended runs until it is settled: by then the one behind
-    it in its line is ready too, and has its turn.
+    `in_order`: they are ready by their numbers, and one that has ended runs until it is settled: by then the one
+    behind it in its line is ready too, and has its turn.
     """
 
     fresh: deque[Held] = field(default_factory=deque)
@@ -57,8 +57,9 @@ class Lines:
     it is running until its attempt has ended, and held until that is settled.
     """
 
-    def __init__(self) -> None:
-        """Hold nothing yet."""
+    def __init__(self, is_chronological: Callable[[int], bool] = lambda _: False) -> None:
+        """Hold nothing yet. `is_chronological`: whether a subscriber, by its number, is told in one chronology."""
+        self._is_chronological = is_chronological
         self._lines: dict[Line, deque[Held]] = {}
         self._waiting: dict[int, Waiting] = {}
         self._held: dict[int, Held] = {}
@@ -84,10 +85,12 @@ class Lines:
         """Return the numbers of all that is held."""
         return list(self._held)
 
-    def add(self, held: Held, *, in_order: bool = False) -> None:
-        """Take one in, at the end of its line. `in_order`: its subscriber is told in one chronology."""
-        waiting = self._waiting.setdefault(held.lease.subscriber, Waiting())
-        waiting.in_order = in_order
+    def add(self, held: Held) -> None:
+        """Take one in, at the end of its line."""
+        number = held.lease.subscriber
+        waiting = self._waiting.get(number)
+        if waiting is None:
+            waiting = self._waiting[number] = Waiting(in_order=self._is_chronological(number))
         waiting.held += 1
         self._held[held.lease.number] = held
         line = self._lines.get(held.line)
@@ -120,7 +123,11 @@ class Lines:
             waiting = self._waiting[held.lease.subscriber]
             waiting.running -= 1
             held.is_taken = False
-            (waiting.late if held.lease.is_late else waiting.fresh).appendleft(held)
+            lane = waiting.late if held.lease.is_late else waiting.fresh
+            lane.appendleft(held)
+            if waiting.in_order:
+                lane.rotate(-1)
+                insort(lane, lane.pop(), key=_number)
 
     def is_alone(self, held: Held) -> bool:
         """Return whether nothing is held behind it in its line."""

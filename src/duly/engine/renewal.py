@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from duly.clock import SECOND
-from duly.errors import DulyError
 
 if TYPE_CHECKING:
     from duly.clock import Clock, Micros
@@ -46,11 +45,10 @@ class Renewal:
 
     def renew(self) -> None:
         """Extend the leases once."""
-        numbers = self._held()
-        if not numbers:
-            return
         try:
-            self._store.outbox.renew(self._node, numbers, self._clock.now() + self._lease_us)
-        except DulyError as error:
+            numbers = self._held()
+            if numbers:
+                self._store.outbox.renew(self._node, numbers, self._clock.now() + self._lease_us)
+        except Exception as error:  # noqa: BLE001 - a thread that dies would let leases end in silence (P17)
             # The next round tries again; a lease that ends meanwhile is somebody else's, and the fence holds.
             logger.warning("leases could not be renewed: %s", error)

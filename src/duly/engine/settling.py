@@ -6,14 +6,15 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from duly.channels.channel import Outcome, Verdict
-from duly.engine.attempts import MICROSECOND, Attempts, Running, put_off, result_of, was_stopped
+from duly.engine.attempts import Attempts, Running, bounded, put_off, result_of, was_stopped
 from duly.engine.lines import Lines
 from duly.engine.restraint import Restraint
 from duly.engine.telling import DeliveryTotals, Telling, TellingListener
-from duly.model.delivery import WAITING_US, Standing
+from duly.model.delivery import Standing, State
 
 if TYPE_CHECKING:
     from duly.clock import Clock, Micros
@@ -52,7 +53,11 @@ class Settling:
     @property
     def is_busy(self) -> bool:
         """Whether something is being written, or is to be."""
-        return self._task is not None or bool(self.unsettled)
+        return self._task is not None or self._is_owing
+
+    @property
+    def _is_owing(self) -> bool:
+        return bool(self.unsettled or self.restraint.disabled)
 
     def collect(self) -> None:
         """Turn what has ended, or taken too long, into results."""
@@ -86,7 +91,7 @@ class Settling:
         if outcome.disable is not None:
             self.restraint.disabled[subscriber.number] = outcome.disable
         elif outcome.pause is not None:
-            pause_us = outcome.pause // MICROSECOND
+            pause_us = bounded(outcome.pause)
             self.restraint.pause(subscriber.number, self.clock.since_boot() + pause_us)
             self.give_back([subscriber.number], self.clock.now() + pause_us)
 
@@ -103,6 +108,22 @@ class Settling:
             firsts.add(held.line)
             self.unsettled.append(put_off(held, wake_us if is_first else None))
 
+    def lose(self, numbers: Iterable[int]) -> None:
+        """Let go of what is somebody else's by now, or has been closed: what is attempted of it is given up."""
+        settling = {result.lease.number for result in self.unsettled}
+        for number in numbers:
+            held = self.lines.get(number)
+            running = None if held is None else self.attempts.of(held)
+            if held is None or number in settling or (running is not None and running.loan is not None):
+                continue  # it has been settled meanwhile, or may just have been
+            logger.warning("delivery %d is not ours any more; it is given up here", number)
+            self.totals.stale += 1
+            if running is not None:
+                self.attempts.drop(running)
+                self.lines.ended(held)
+                self.cancel(running)
+            self.unsettled += [put_off(each, None) for each in self.lines.lose(held)]
+
     # -- writing ----------------------------------------------------------------------------------------
 
     def begin(self) -> None:
@@ -110,7 +131,7 @@ class Settling:
         if self._task is not None and self._task.done():
             task, self._task = self._task, None
             task.result()
-        if self._task is None and self.unsettled:
+        if self._task is None and self._is_owing:
             self._task = asyncio.create_task(self._write(), name="duly-settling")
             self._task.add_done_callback(lambda _: self.ended.set())
 
@@ -122,11 +143,14 @@ class Settling:
 
     async def finish(self) -> None:
         """Write all that has ended."""
-        if self._task is not None:
-            await asyncio.wait([self._task])
-            self._task = None
+        task, self._task = self._task, None
+        if task is not None:
+            await asyncio.wait([task])
+            if not task.cancelled() and task.exception() is not None:
+                logger.debug("what could not be written is written now")  # else the error is raised here once more
         self.collect()
-        await self._write()
+        while self._is_owing:
+            await self._write()
 
     async def stop_attempts(self, node_stops: Callable[[Running], None]) -> None:
         """Wait no longer for what is under way; whoever comes next attempts it again."""
@@ -136,16 +160,18 @@ class Settling:
             self.unsettled.append(was_stopped(running, now))
         self.attempts.clear()
         await self.finish()
+        # What stood behind something that was settled only now has had its turn meanwhile, and is not begun any more.
+        self.give_back(self.lines.all_subscribers(), now)
+        await self.finish()
 
     async def _write(self) -> None:
         results = list(self.unsettled)
-        if not results:
-            return
-        settled = await self.threads.aside(self.store.outbox.settle, results, self.clock.now())
-        self.rounds += 1
-        del self.unsettled[: len(results)]
-        self._let_go(results, settled.stale)
-        self._tell([result for result in results if result.lease.number not in settled.stale])
+        if results:
+            settled = await self.threads.aside(self.store.outbox.settle, results, self.clock.now())
+            self.rounds += 1
+            del self.unsettled[: len(results)]
+            self._let_go(results, settled.stale)
+            self._tell([result for result in results if result.lease.number not in settled.stale])
         await self._disable()
 
     def _let_go(self, results: Sequence[Result], stale: frozenset[int] | set[int]) -> None:
@@ -153,8 +179,9 @@ class Settling:
             number = result.lease.number
             held = self.lines.get(number)
             if number in stale:
-                self.totals.stale += 1
-                logger.warning("delivery %d is somebody else's by now; what came of it here is not written", number)
+                if result.attempt is not None:
+                    self.totals.stale += 1
+                    logger.warning("delivery %d is not ours any more; what came of it here is not written", number)
                 # Those behind it must not overtake it: they are given back with it.
                 self.unsettled += [put_off(each, None) for each in self.lines.drop_behind(held)] if held else []
             else:
@@ -170,18 +197,33 @@ class Settling:
         told = [
             Telling.of(result, self.store.outbox.delivery_id(result.lease.number), subscriber.name)
             for result in results
-            if result.wake_us != WAITING_US and (subscriber := self._names.get(result.lease.subscriber)) is not None
+            # What was merely given back is no news: it has neither been attempted nor closed.
+            if (result.attempt is not None or result.state is not State.PENDING)
+            and (subscriber := self._names.get(result.lease.subscriber)) is not None
         ]
-        for listener in tuple(self.listeners):
-            listener(told)
+        for listener in tuple(self.listeners) if told else ():
+            try:
+                listener(told)
+            except Exception:
+                # What it was told of is settled, and the others shall hear of it too.
+                logger.exception("a listener raised; what it was told of has happened all the same")
 
     async def _disable(self) -> None:
         """Write down who wants nothing more; what they are owed is parked."""
         for number, reason in list(self.restraint.disabled.items()):
-            subscriber = self._names[number]
-            logger.error("subscriber '%s' is disabled: %s", subscriber.name, reason)
-            disabled = replace(subscriber, standing=Standing.DISABLED, reason=reason)
-            await self.threads.aside(self.store.outbox.put_subscriber, disabled, self.clock.now())
+            name = self._names[number].name
+            await self.threads.aside(
+                self.store.outbox.change_subscriber, name, partial(_disabled, reason), self.clock.now()
+            )
+            logger.error("subscriber '%s' is disabled: %s", name, reason)
             self.lines.drop_ready([number])
             del self.restraint.disabled[number]
             self.look()
+
+
+def _disabled(reason: str, current: Subscriber | None) -> Subscriber:
+    """Return a subscriber as it is now, but disabled; what somebody has changed meanwhile stays as it is."""
+    assert current is not None  # noqa: S101 - subscribers are never deleted
+    if current.standing is not Standing.ACTIVE:
+        return current
+    return replace(current, standing=Standing.DISABLED, reason=reason)

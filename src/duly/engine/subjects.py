@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from duly.channels.channel import Context
-from duly.errors import UnknownLifecycle
-from duly.rules.audience import DEAD
+from duly.channels.channel import Context, said_of
+from duly.errors import StoreError, UnknownLifecycle
+from duly.rules.audience import DEAD, OUTAGE
 from duly.rules.catch_up import Judgement, Verdict
 from duly.rules.view import EventView
+from duly.stores.outbox import Told
 from duly.stores.rows import judged_row
 from duly.stores.verbs import stored_row
 
@@ -22,15 +24,30 @@ if TYPE_CHECKING:
     from duly.model.event import EventRow
     from duly.model.history import Entry
     from duly.rules.audience import Audience
-    from duly.stores.outbox import Told
     from duly.stores.store import Store
 
 ROWS_MOST: Final = 10_000
+# What reading a row raises that somebody has changed by hand.
+_SENSELESS: Final = (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError)
 
 
 def read_subjects(store: Store, leases: Sequence[Lease], known: Mapping[tuple[str, int], Entry]) -> Subjects:
-    """Read what deliveries are about. In a thread of the store's; entries that are `known` are not read again."""
-    return Subjects(store, store.outbox.told_of(leases, known))
+    """Read what deliveries are about. In a thread of the store's; entries that are `known` are not read again.
+
+    Rows that make no sense are left out: whoever judges what is about them says so.
+    """
+    try:
+        return Subjects(store, store.outbox.told_of(leases, known))
+    except _SENSELESS:
+        told = Told()
+        for lease in leases:
+            with contextlib.suppress(*_SENSELESS):
+                found = store.outbox.told_of([lease], known)
+                told.rows |= found.rows
+                told.entries |= found.entries
+                told.outages |= found.outages
+                told.dead |= found.dead
+        return Subjects(store, told)
 
 
 class Rows:
@@ -79,7 +96,7 @@ class Subjects:
             due_us=lease.due_us,
             now_us=now_us,
             transition=told.entries.get((event_id, lease.seq)) if is_entry else None,
-            outage=None if is_entry or event_id else told.outages.get(-lease.seq),
+            outage=told.outages.get(-lease.seq) if not is_entry and lease.topic == OUTAGE else None,
             dead=told.dead.get(-lease.seq) if not is_entry and lease.topic == DEAD else None,
             look_up=partial(self.view, event_id, now_us) if event_id in told.rows else None,
         )
@@ -92,7 +109,18 @@ class Subjects:
     def judged(
         self, lease: Lease, subscriber: Subscriber, audience: Audience, rows: Rows, now_us: Micros
     ) -> Judgement:
-        """Say whether a delivery is still to be made, with its event as it is now."""
+        """Say whether a delivery is still to be made, with its event as it is now.
+
+        What cannot be judged, as its rows make no sense, waits for a person: it must not be in anybody's way.
+        """
+        try:
+            return self._judged(lease, subscriber, audience, rows, now_us)
+        except (StoreError, *_SENSELESS) as error:
+            return Judgement(Verdict.HOLD, f"what it tells of cannot be read: {said_of(error)}")
+
+    def _judged(
+        self, lease: Lease, subscriber: Subscriber, audience: Audience, rows: Rows, now_us: Micros
+    ) -> Judgement:
         entry = self.told.entries.get((lease.event_id, lease.seq))
         columns = self.told.rows.get(lease.event_id)
         if entry is None or columns is None:

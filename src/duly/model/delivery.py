@@ -42,8 +42,8 @@ class Retry:
     """When a delivery that failed is tried again. A value.
 
     `delays[k]` passes between attempt k+1 and k+2, so there is one attempt more than delays; each is lengthened by
-    up to `jitter` of itself, so that deliveries that failed together do not come back together. `is_endless`: the last
-    delay repeats for ever, until it succeeds; then no catch-up window ends it either.
+    up to `jitter` of itself, so that deliveries that failed together do not come back together. `is_endless`: the
+    last delay repeats for ever, until it succeeds; then no catch-up window ends it either.
     """
 
     delays: tuple[timedelta, ...] = SPEC_DELAYS
@@ -132,9 +132,9 @@ class Subscriber:
     `channel`: "handler", "webhook", "task_queue". `topics`: patterns of milestones (`registration_*`, `*`) and names
     of other things that happen (`revoked`, `cancelled`, `outage`, `dead`…); `*` means every milestone only.
     `lifecycles`, `tags` (of an event's `data["tags"]`, any of them): empty means all.
-    `concurrency`: how many of its deliveries are under way at once. `is_chronological`: one is, whatever that says: what
-    was missed is told in the order in which it happened, also over different events, each settled before the next one
-    begins; only what has failed is overtaken. `settings`: the channel's own, JSON values.
+    `concurrency`: how many of its deliveries are under way at once. `is_chronological`: one is, whatever that says:
+    what was missed is told in the order in which it happened, also over different events, each settled before the
+    next one begins; only what has failed is overtaken. `settings`: the channel's own, JSON values.
     `number`: the store's, 0 before it is stored. `reason`: why it is not active.
     """
 

@@ -157,7 +157,9 @@ class Audience:
                     reason = None if state is State.PENDING else judged.reason
                 # What fell due just before the end of an outage would overtake what had been missed before.
                 is_late = late or (caught_up and subscriber.is_chronological)
-                born.append(Birth(subscriber.number, entry[0], topic, entry[1], state, due_us, is_late, reason, entry))
+                born.append(
+                    Birth(subscriber.number, entry[0], topic, entry[1], state, due_us, is_late, reason, entry)
+                )
         return born
 
     def _plain_us(self, subscriber: Subscriber, lifecycle: Lifecycle, milestone: str | None) -> Micros:

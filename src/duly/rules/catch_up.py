@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 DEFAULT_WINDOW: Final = timedelta(hours=24)
 DEFAULT_GRACE: Final = timedelta(seconds=60)
+# How the reason begins by which whatever is too old can be told from what a policy withholds.
+OUTSIDE_WINDOW: Final = "older than the catch-up window"
 _ALWAYS_TOLD: Final = frozenset({Kind.HELD, Kind.REMOVED, Kind.SET_ASIDE})
 
 
@@ -94,7 +96,7 @@ def judge(
         return Judgement(Verdict.DELIVER, "on time")
     age = timedelta(microseconds=now_us - (due_us if ready_us is None else ready_us))
     if policy.window is not None and age > policy.window:
-        return Judgement(Verdict.MISSED, f"older than the catch-up window of {policy.window}")
+        return Judgement(Verdict.MISSED, f"{OUTSIDE_WINDOW} of {policy.window}")
     return _misfire(transition, event, lifecycle, policy.policy, now_us)
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from duly.model.history import Entry, Outage
     from duly.model.lifecycle import CatchUp
     from duly.rules.audience import Audience
+    from duly.stores.loan import Loan
     from duly.stores.store import Store
 
 IDENTITY_KEY: Final = "identity"
@@ -152,17 +153,19 @@ class Outbox:
         """Write what became of leased deliveries; those whose lease was lost change nothing."""
         return self._store.write(outbox_verbs.settle(results, now_us))
 
-    def settle_with(self, result: Result, now_us: Micros, work: Callable[[Any], None]) -> Settled:
-        """Settle one delivery and run `work` with the connection in the same transaction: both or neither (P11).
+    def settle_with(
+        self, result: Result, now_us: Micros, work: Callable[[Any], None], loan: Loan | None = None
+    ) -> Settled:
+        """Settle one delivery and run `work` with a connection in the same transaction: both or neither (P11).
 
-        Where the lease was lost, `work` is not called.
+        Where the lease was lost, `work` is not called. `loan`: under which it can be called in.
         """
 
         def then(settled: Settled, connection: Any) -> None:
             if not settled.stale:
                 work(connection)
 
-        return self._store.write_with(outbox_verbs.settle([result], now_us), then)
+        return self._store.write_with(outbox_verbs.settle([result], now_us), then, loan)
 
     def renew(self, node: str, numbers: Sequence[int], until_us: Micros) -> dict[int, int]:
         """Extend leases. Returns number → token of those that are still this node's."""
@@ -283,7 +286,6 @@ def identified(fresh: str) -> Verb[str]:
 
 
 def _expire(now_us: Micros) -> Verb[None]:
-    yield Statement("expire_behind", {"waiting": WAITING_US})
     yield Statement("expire_leases", {"now": now_us, "waiting": WAITING_US})
     yield Statement("orphaned_lines", {"now": now_us, "waiting": WAITING_US})
 

@@ -65,10 +65,7 @@ def claim(node: str, now_us: Micros, until_us: Micros, rooms: Mapping[int, int])
     lost = [attempt for columns in found if (attempt := _lost_attempt(columns, now_us)) is not None]
     if lost:
         yield Statement("insert_attempt", lost, many=True)
-    taken_over = [(row[2], row[1], row[0], WAITING_US) for row in found if row[11] is not None]
-    if taken_over:
-        # Whoever has lost the first of a line has lost what it had leased behind it: that waits again.
-        yield Statement("free_behind", taken_over, many=True)
+    yield from _take_over([row for row in found if row[11] is not None], node, until_us)
     spent = [columns for columns in found if columns[6] >= listening.by_number[columns[1]].retry.attempts]
     dead = {columns[0] for columns in spent}
     leases = [_claimed(columns) for columns in found if columns[0] not in dead]
@@ -77,6 +74,18 @@ def claim(node: str, now_us: Micros, until_us: Micros, rooms: Mapping[int, int])
         yield Statement("lease_delivery", taken, many=True)
     yield from _bury(spent, listening, now_us)
     return leases
+
+
+def _take_over(found: Rows, node: str, until_us: Micros) -> Verb[None]:
+    """See to what stands behind first ones whose lease had run out, as far as their holders had leased it too."""
+    lost = [(row[2], row[1], row[0], WAITING_US) for row in found if row[11] != node]
+    if lost:
+        # Whoever has lost the first of a line has lost those behind it: they wait again.
+        yield Statement("free_behind", lost, many=True)
+    mine = [(row[2], row[1], row[0], until_us, node, WAITING_US) for row in found if row[11] == node]
+    if mine:
+        # A node that was only late goes on with the whole line, as it believes to hold it.
+        yield Statement("keep_behind", mine, many=True)
 
 
 def _claimed(columns: Sequence[Any]) -> Lease:
@@ -113,7 +122,7 @@ def settle(results: Sequence[Result], now_us: Micros) -> Verb[Settled]:
     """Write what became of leased deliveries, where the token is still the newest; the rest is stale (P9)."""
     numbers = ids_text([result.lease.number for result in results])
     tokens = {row[0]: row[1] for row in (yield Statement("open_tokens", {"numbers": numbers}))}
-    valid = [result for result in results if tokens.get(result.lease.number) == result.lease.token]
+    valid = [result for result in results if _is_newest(result, tokens)]
     attempts = [result.attempt for result in valid if result.attempt is not None]
     closed = [result for result in valid if result.state is not State.PENDING]
     put_off = [result for result in valid if result.state is State.PENDING]
@@ -131,6 +140,14 @@ def settle(results: Sequence[Result], now_us: Micros) -> Verb[Settled]:
         yield from _tell_of_dead(dead, (yield from audience()), now_us)
     stale = frozenset(r.lease.number for r in results) - frozenset(r.lease.number for r in valid)
     return Settled(stale, tuple(number for number, *_ in dead))
+
+
+def _is_newest(result: Result, tokens: dict[int, int]) -> bool:
+    """Return whether a result is under the newest token, and the first for its delivery: a lease settles once."""
+    if tokens.get(result.lease.number) != result.lease.token:
+        return False
+    del tokens[result.lease.number]
+    return True
 
 
 def _line(result: Result) -> tuple[int, str]:

@@ -11,7 +11,7 @@ import os
 import threading
 import weakref
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Never, TypeVar
+from typing import TYPE_CHECKING, Final, Never, TypeVar
 
 import apsw
 from typing_extensions import override
@@ -21,8 +21,10 @@ from duly.errors import StoreRefused, StoreStopped, WrongState
 from duly.stores.backups import Backup, back_up, backup_mark, damage
 from duly.stores.files import check_path
 from duly.stores.ownership import OwnerLock
+from duly.stores.sqlite_driving import drive, flush_what_was_found
 from duly.stores.sqlite_errors import explain, is_fatal, refuse_to_open
 from duly.stores.sqlite_guard import run_guarded
+from duly.stores.sqlite_lending import Lending, WriteTurn
 from duly.stores.sqlite_schema import DIALECT, check_ours, latest_version, migrate
 from duly.stores.statements import statements
 from duly.stores.store import Store
@@ -31,6 +33,7 @@ from duly.stores.surroundings import FileSurroundings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from duly.stores.loan import Loan
     from duly.stores.verb import Verb
 
 T = TypeVar("T")
@@ -62,7 +65,7 @@ class SqliteStore(Store):
         self._vfs = vfs
         self._writer: apsw.Connection | None = None
         self._idle: list[apsw.Connection] = []
-        self._write_lock = threading.RLock()
+        self._new_locks()
         self._lock: OwnerLock | None = None
         self._stopped: str | None = None
         self._forked = False
@@ -71,6 +74,12 @@ class SqliteStore(Store):
         self._flushed: object = None
         self._sql = statements(DIALECT)
         _LIVE.add(self)
+
+    def _new_locks(self) -> None:
+        self._write_lock = threading.RLock()
+        self._writing: int | None = None  # the thread that is in a transaction
+        self._turn = WriteTurn(self._label, BUSY_MS / 1000)
+        self._lending = Lending(self._turn, self._another, self._drive, self._explain)
 
     # -- opening and closing ----------------------------------------------------------------------------
 
@@ -148,6 +157,7 @@ class SqliteStore(Store):
     def close(self) -> None:
         """Disconnect, and give the ownership back."""
         self.disown()
+        self._lending.close()
         with self._write_lock:
             writer, self._writer = self._writer, None
             while self._idle:
@@ -190,39 +200,53 @@ class SqliteStore(Store):
     @override
     def write(self, verb: Verb[T]) -> T:
         """Run a verb between BEGIN IMMEDIATE and COMMIT. An error of any kind leaves nothing behind."""
-        return self._write(verb, None)
+        lent = self._lending.connection
+        # What code that was lent a transaction has the store do is a part of it.
+        return self._write(verb, None) if lent is None else self._drive(lent, verb)
 
     @override
-    def write_with(self, verb: Verb[T], then: Callable[[T, apsw.Connection], None]) -> T:
-        """Run a verb and then `then`, which is handed the connection but can neither commit nor roll back."""
-        return self._write(verb, then)
+    def write_with(self, verb: Verb[T], then: Callable[[T, apsw.Connection], None], loan: Loan | None = None) -> T:
+        """Run a verb and `then`, which can neither commit nor roll back. In memory it cannot be called in."""
+        if loan is None or self._path is None:
+            return self._write(verb, then)
+        self._check_untouched()
+        return self._lending.run(verb, then, loan)
 
     def _write(self, verb: Verb[T], then: Callable[[T, apsw.Connection], None] | None) -> T:
-        with self._write_lock:
+        if self._writing == threading.get_ident():
+            if then is not None:
+                raise WrongState("a transactional handler cannot be run inside another transaction")
+            return self._drive(self._usable(self._writer), verb)
+        with self._turn.taken(), self._write_lock:
             connection = self._usable(self._writer)
             self._check_untouched()
-            if connection.in_transaction:
-                if then is not None:
-                    raise WrongState("a transactional handler cannot be run inside another transaction")
-                return self._drive(connection, verb)
+            self._writing = threading.get_ident()
             try:
-                connection.execute("BEGIN IMMEDIATE")
-                before = connection.total_changes()
-                result = self._drive(connection, verb)
-                if then is not None:
-                    run_guarded(connection, result, then)
-                seen = connection.pragma("data_version")
-                if connection.total_changes() == before and seen != self._flushed:
-                    _flush_what_was_found(connection)
-                # This commit makes what the verb did happen; nothing before it has.
-                connection.execute("COMMIT")
-                self._flushed = seen
-            except BaseException as error:
-                self._roll_back(connection)
-                self._explain(error)
-                raise
-            else:
-                return result
+                return self._transact(connection, verb, then)
+            finally:
+                self._writing = None
+
+    def _transact(
+        self, connection: apsw.Connection, verb: Verb[T], then: Callable[[T, apsw.Connection], None] | None
+    ) -> T:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            before = connection.total_changes()
+            result = self._drive(connection, verb)
+            if then is not None:
+                run_guarded(connection, result, then)
+            seen = connection.pragma("data_version")
+            if connection.total_changes() == before and seen != self._flushed:
+                flush_what_was_found(connection)
+            # This commit makes what the verb did happen; nothing before it has.
+            connection.execute("COMMIT")
+            self._flushed = seen
+        except BaseException as error:
+            self._roll_back(connection)
+            self._explain(error)
+            raise
+        else:
+            return result
 
     @override
     def read(self, verb: Verb[T]) -> T:
@@ -273,19 +297,7 @@ class SqliteStore(Store):
             self._roll_back(connection)
 
     def _drive(self, connection: apsw.Connection, verb: Verb[T]) -> T:
-        """Feed a verb the rows of each statement that it yields, until it returns."""
-        try:
-            statement = next(verb)
-            while True:
-                sql = self._sql[statement.name]
-                if statement.many:
-                    connection.executemany(sql, statement.params)
-                    rows: list[tuple[Any, ...]] = []
-                else:
-                    rows = connection.execute(sql, statement.params).fetchall()
-                statement = verb.send(rows)
-        except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]  # the verb's own type says what it returns
+        return drive(self._sql, connection, verb)
 
     # -- upkeep -----------------------------------------------------------------------------------------
 
@@ -369,23 +381,13 @@ class SqliteStore(Store):
             self._forked = True
             if self._inode is not None:
                 _ORPHANED_FILES.add(_file_key(self._inode))
-        _ORPHANS.extend((self._writer, *self._idle))
+        _ORPHANS.extend((self._writer, *self._idle, self._lending))
         self._writer, self._idle = None, []
-        self._write_lock = threading.RLock()
+        self._new_locks()
 
 
 def _file_key(found: os.stat_result) -> tuple[int, int]:
     return found.st_dev, found.st_ino
-
-
-def _flush_what_was_found(connection: apsw.Connection) -> None:
-    """Make an empty transaction as durable as a full one.
-
-    A verb that finds its work already done writes nothing, and SQLite flushes nothing for it. What it found may be a
-    commit that was cut off by a kill before its fsync: visible, but gone with the power. So unless all that can be
-    seen is known to be flushed (by our own last write), one real write makes this commit flush it.
-    """
-    connection.pragma("user_version", connection.pragma("user_version"))
 
 
 def _orphan_all() -> None:

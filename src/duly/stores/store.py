@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from duly.rules.edit import Edited, Editing
     from duly.rules.plan import Plan
     from duly.stores.backups import Backup
+    from duly.stores.loan import Loan
 
 T = TypeVar("T")
 LAST = (1 << 63) - 1
@@ -92,8 +93,11 @@ class Store(ABC):
         """Run a verb in one write transaction: all of it, or (an error) nothing."""
 
     @abstractmethod
-    def write_with(self, verb: Verb[T], then: Callable[[T, Any], None]) -> T:
-        """Run a verb, then `then` with its result and the connection, in one write transaction: both or neither."""
+    def write_with(self, verb: Verb[T], then: Callable[[T, Any], None], loan: Loan | None = None) -> T:
+        """Run a verb, then `then` with its result and a connection, in one write transaction: both or neither.
+
+        Under a loan it can be called in by another thread. Raises WrongState if it was, what `then` raises.
+        """
 
     @abstractmethod
     def read(self, verb: Verb[T]) -> T:

@@ -61,23 +61,21 @@ RETURNING number, token;
 UPDATE delivery SET wake_at = ?4, node = NULL, token = token + 1
 WHERE event_id = ?1 AND subscriber = ?2 AND number > ?3 AND wake_at < ?4;
 
+-- name: keep_behind
+-- Its holder has the first of a line (event, subscriber) anew, and keeps what it had leased behind it.
+UPDATE delivery SET wake_at = ?4 WHERE event_id = ?1 AND subscriber = ?2 AND number > ?3 AND node = ?5 AND wake_at < ?6;
+
 -- name: hold_back
 -- All but the first of a line (event, subscriber) wait for it, under nobody's lease.
 UPDATE delivery SET wake_at = ?3, node = NULL
 WHERE event_id = ?1 AND subscriber = ?2 AND wake_at < ?3
       AND number > (SELECT min(number) FROM delivery WHERE event_id = ?1 AND subscriber = ?2 AND wake_at IS NOT NULL);
 
--- name: expire_behind
--- Before the leases are ended: what was leased behind the first of its line waits again.
-UPDATE delivery SET wake_at = :waiting, node = NULL, token = token + 1
-WHERE wake_at < :waiting AND node IS NOT NULL AND EXISTS (
-    SELECT 1 FROM delivery e WHERE e.event_id = delivery.event_id AND e.subscriber = delivery.subscriber
-    AND e.number < delivery.number AND e.wake_at IS NOT NULL);
-
 -- name: expire_leases
 -- The process that held them is gone for good: nobody else can own this store. Should it be there all the same, it is
--- fenced off.
-UPDATE delivery SET wake_at = min(wake_at, :now), token = token + 1 WHERE wake_at IS NOT NULL AND wake_at < :waiting AND node IS NOT NULL;
+-- fenced off. (What it had leased behind the first of a line is freed by whoever claims that.)
+UPDATE delivery SET wake_at = min(wake_at, :now), token = token + 1
+WHERE wake_at IS NOT NULL AND wake_at < :waiting AND node IS NOT NULL;
 
 -- name: open_tokens
 SELECT number, token, subscriber, event_id, node FROM delivery

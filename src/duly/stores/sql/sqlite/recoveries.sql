@@ -18,6 +18,12 @@ WHERE h.outage > :after AND h.outage <= :until AND d.subscriber = :subscriber AN
                       WHERE e.event_id = d.event_id AND e.subscriber = d.subscriber AND e.number <= d.number
                       AND e.wake_at IS NOT NULL AND a.outcome IN ('failed', 'rejected'));
 
+-- name: count_withheld
+-- What is not told, for a reason that is like this one.
+SELECT count(*) FROM history h JOIN delivery d ON d.event_id = h.event_id AND d.seq = h.seq
+WHERE h.outage > :after AND h.outage <= :until AND d.subscriber = :subscriber AND d.replay_of = 0
+      AND d.state = 'missed' AND d.reason LIKE :reason;
+
 -- name: has_untried
 -- Whether there is any such, of what was caught up after outages behind one of that number; below zero: of all there is.
 SELECT EXISTS (
