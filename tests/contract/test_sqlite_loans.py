@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +34,10 @@ def store(tmp_path: Path) -> Iterator[SqliteStore]:
     subscribe(opened, listener())
     put(opened, lit("w1", T0 + 1, T0 + 2))
     fire(opened, NOW)
-    opened.write_with(_nothing(), lambda _, connection: connection.execute("CREATE TABLE mine (x)"))
+    assert opened._writer is not None
+    opened._writer.execute("CREATE TABLE mine (x)")
     yield opened
     opened.close()
-
-
-def _nothing() -> Any:
-    return
-    yield
 
 
 @pytest.fixture
@@ -68,7 +65,7 @@ class Borrower:
     def _run(self) -> None:
         try:
             self.ended.append(self.store.outbox.settle_with(delivered(self.lease), NOW, self._work, self.loan))
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is looked at
             self.ended.append(error)
 
     def _work(self, connection: apsw.Connection) -> None:
@@ -219,7 +216,8 @@ def test_what_a_borrower_has_the_store_write_after_it_was_called_in_is_refused(
 
 
 def test_what_was_called_in_before_it_began_never_begins(store: SqliteStore, leased: Lease) -> None:
-    loan, called = Loan(), []
+    loan = Loan()
+    called: list[object] = []
     loan.call_in()
     with pytest.raises(WrongState, match="took too long"):
         store.outbox.settle_with(delivered(leased), NOW, called.append, loan)
@@ -248,6 +246,21 @@ def test_who_waits_too_long_for_a_borrower_is_told_so_and_may_try_again(store: S
     borrower.come_back()
     assert (mine(store), states(store)[1]) == ([(1,), (2,)], State.DELIVERED)
     assert_writes(store)
+
+
+def test_who_waits_for_a_loan_that_is_overdue_calls_it_in(store: SqliteStore, leased: Lease) -> None:
+    borrower = Borrower(store, leased, _nothing_at_all, Loan(timedelta(milliseconds=50)))
+    assert borrower.began.wait(PATIENCE)
+    assert_writes(store)
+    assert isinstance(borrower.come_back(), WrongState)
+    assert (mine(store), states(store)[1]) == ([], State.PENDING)
+
+
+def test_a_loan_that_is_overdue_and_in_nobodys_way_is_kept(store: SqliteStore, leased: Lease) -> None:
+    borrower = Borrower(store, leased, _nothing_at_all, Loan(timedelta(0)))
+    assert borrower.began.wait(PATIENCE)
+    assert not isinstance(borrower.come_back(), BaseException)
+    assert (mine(store), states(store)[1]) == ([(1,), (2,)], State.DELIVERED)
 
 
 def test_a_connection_that_was_kept_is_of_no_use(store: SqliteStore, leased: Lease) -> None:

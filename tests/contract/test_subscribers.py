@@ -26,6 +26,7 @@ from tests.contract.telling import (
     everything,
     failed,
     listener,
+    outcomes,
     settle,
     subscribe,
 )
@@ -230,6 +231,11 @@ def test_what_a_disabled_subscriber_was_owed_is_parked_whatever_it_was_doing(sto
     assert {d.reason for d in mine} == {None, "subscriber 'a:b' is disabled: it said 410"}
     # An attempt that was under way has lost its lease: what came of it is not written.
     assert settle(store, delivered(leases["w3"]), now=NOW + SECOND).stale == {leases["w3"].number}
+    assert {id_: outcomes(store, lease.number) for id_, lease in leases.items()} == {
+        "w1": [(1, "failed")],
+        "w2": [(1, "delivered")],
+        "w3": [(1, "lost")],
+    }
     assert all(d.is_open for d in everything(store) if d.subscriber == "a:c")
     assert_lines_move(store)
 

@@ -157,6 +157,7 @@ def test_killed_in_the_middle_of_it_nothing_is_changed_and_the_next_start_does_i
     with Agenda(campus.url, clock=campus.clock) as agenda:
         assert agenda.store.outbox.subscribers() == []
         assert agenda.store.outbox.deliveries() == []
+
     async def story() -> None:
         await campus.run()
 

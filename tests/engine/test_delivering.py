@@ -52,7 +52,7 @@ async def test_the_next_does_not_begin_while_the_settling_of_the_one_before_fail
     await office.run()
     office.desk.say()
     real = store.outbox.settle
-    store.outbox.settle = _refused  # type: ignore[method-assign]
+    store.outbox.settle = _refused  # type: ignore[assignment,method-assign]
     with pytest.raises(ZeroDivisionError):
         await office.run()
     assert topics(office.desk) == ["registration_open"]
@@ -711,7 +711,7 @@ async def test_a_context_says_what_happened() -> None:
 async def test_listeners_hear_what_came_of_each_and_one_that_raises_harms_nobody() -> None:
     office = Office()
     heard: list[State] = []
-    office.step.listeners.insert(0, lambda _: 1 / 0)
+    office.step.listeners.insert(0, _refused)
     office.step.listeners.append(lambda told: heard.extend(each.state for each in told))
     office.desk.answer = at_once([FAILED])
     await office.due("w1", most=2)
@@ -750,6 +750,24 @@ async def test_a_standby_delivers_nothing() -> None:
     assert await office.run() is None
     assert office.step.terms() is None
     assert office.desk.begun == []
+
+
+@in_a_loop
+async def test_who_becomes_the_owner_looks_at_once_what_is_owed() -> None:
+    office = Office()
+    woken: list[bool] = []
+    is_owner = False
+    office.step.delivers = lambda: is_owner
+    office.step.wake = lambda: woken.append(is_owner)
+    await office.run()
+    await office.fire()
+    assert woken == []
+    is_owner = True
+    await office.fire()
+    assert woken == [True]
+    await office.run()
+    await office.fire()
+    assert woken == [True]
 
 
 @in_a_loop

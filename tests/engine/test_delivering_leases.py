@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-import apsw
 import pytest
 from typing_extensions import override
 
@@ -25,6 +24,9 @@ from tests.contract.deeds import request
 from tests.contract.telling import NEVER_AGAIN, assert_lines_move
 from tests.engine.desk import FAILED, FOUR, HandDesk, Office, at_once, listener, soon
 from tests.engine.stage import InlineThreads, in_a_loop
+
+if TYPE_CHECKING:
+    import apsw
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -153,7 +155,7 @@ async def test_a_lease_is_extended_as_long_as_the_attempt_takes() -> None:
 
 @in_a_loop
 async def test_leases_are_extended_after_the_clock_was_set_back() -> None:
-    office, other, _ = two_nodes()
+    office = Office()
     await office.due("w1", most=1)
     await office.run()
     office.clock.set(office.clock.now() - HOUR)
@@ -446,7 +448,7 @@ class Transactor:
         ((ticket, _),) = self.office.desk.open.items()
         try:
             made = self.office.step.transact(ticket, work)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - as the desk of handlers does
             self.office.desk.end_of(ticket, replace(FAILED, said=str(error)))
             return error
         verdict = Verdict.DELIVERED if made else Verdict.FAILED
@@ -570,7 +572,9 @@ def test_a_transaction_that_took_too_long_but_was_committed_counts_once(office: 
 
 
 def test_a_transaction_that_never_returns_is_rolled_back_at_its_timeout_and_holds_nobody_up(tmp_path: Path) -> None:
-    office = Office(listener(timeout=timedelta(seconds=3)), listener("b:c"), store=SqliteStore(tmp_path / "events.db"))
+    office = Office(
+        listener(timeout=timedelta(seconds=3)), listener("b:c"), store=SqliteStore(tmp_path / "events.db")
+    )
     began, let_go = threading.Event(), threading.Event()
     raised: list[object] = []
 
@@ -583,7 +587,7 @@ def test_a_transaction_that_never_returns_is_rolled_back_at_its_timeout_and_hold
     def transact(ticket: int) -> None:
         try:
             raised.append(office.step.transact(ticket, hang))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is looked at
             raised.append(error)
 
     @in_a_loop
@@ -627,13 +631,13 @@ def test_a_stop_rolls_back_a_transaction_that_hangs(tmp_path: Path) -> None:
         await office.due("w1", most=2)
         await office.run()
         (ticket,) = office.desk.open
+        hanging = asyncio.create_task(asyncio.to_thread(office.step.transact, ticket, hang))
+        assert await asyncio.to_thread(began.wait, PATIENCE)
+        await office.step.finish(0)
+        assert (inserted(office), office.outcomes(1)) == (0, [(1, "lost")])
+        assert_lines_move(office.store)
+        let_go.set()
         with pytest.raises(WrongState):
-            hanging = asyncio.create_task(asyncio.to_thread(office.step.transact, ticket, hang))
-            assert await asyncio.to_thread(began.wait, PATIENCE)
-            await office.step.finish(0)
-            assert (inserted(office), office.outcomes(1)) == (0, [(1, "lost")])
-            assert_lines_move(office.store)
-            let_go.set()
             await hanging
         assert inserted(office) == 0
         SqliteStore.close(office.store)
@@ -642,7 +646,9 @@ def test_a_stop_rolls_back_a_transaction_that_hangs(tmp_path: Path) -> None:
 
 
 @in_a_loop
-async def test_a_subscriber_that_is_disabled_while_the_settling_of_its_line_is_written_leaves_nothing_behind() -> None:
+async def test_a_subscriber_that_is_disabled_while_the_settling_of_its_line_is_written_leaves_nothing_behind() -> (
+    None
+):
     office = Office(listener(retry=NEVER_AGAIN))
     threads = Flaky(office)
     await office.due("w1", "w2", most=3)
@@ -653,4 +659,3 @@ async def test_a_subscriber_that_is_disabled_while_the_settling_of_its_line_is_w
     await office.run_for(SECOND)
     assert set(office.states()) == {State.PARKED}
     assert len(office.step.lines) == 0
-

@@ -9,21 +9,17 @@ from contextlib import ExitStack
 from typing import Final
 
 from duly.testing.receiver import Receiver
-from duly.testing.replies import Reply, close, drip, drip_head, flood, gzip_bomb, hang, redirect, reset, status
+from duly.testing.replies import Reply, drip, drip_head, flood, gzip_bomb, hang, redirect, status
 from tests.torture.sabotage import say
 
 REPLIES: Final[Mapping[str, Reply]] = {
     "drip": drip(500),
     "drip-head": drip_head(),
     "flood": flood(500),
-    "flood-after-success": flood(200),
     "gzip-bomb": gzip_bomb(500),
     "redirect": redirect(),
     "hang": hang(),
     "absurd-429": status(429, retry_after="99999999999999999999"),
-    "close": close(),
-    "reset": reset(),
-    "gone": status(410),
 }
 REFUSING: Final = "refusing"
 

@@ -1,4 +1,4 @@
-"""A healthy endpoint beside fourteen hostile ones is told as soon as if it were alone.
+"""A healthy endpoint beside ten hostile ones is told as soon as if it were alone.
 
 Of "as soon" is measured the 99th percentile of the time from the due instant to the receipt: with the others it may be
 twice what it is alone, in the same run, or 50 ms more where that is more. The floor is there because alone it is a few
@@ -29,8 +29,9 @@ from tests.torture.telling_stage import Witness
 
 pytestmark = pytest.mark.torture
 
-EVERY: Final[Micros] = 20_000
-COUNT: Final = 150
+EVERY: Final[Micros] = 40_000
+COUNT: Final = 110
+HOSTILE: Final = 10
 ROUNDS: Final = 3
 NOISE: Final[Micros] = 50_000
 PATIENCE: Final = 30 * SECOND
@@ -63,17 +64,16 @@ class Measurement:
         self.agenda.put(events, known_for=None)
         assert self.nodes.hear(lambda: len(self.healthy.receipts) >= self._put, within=PATIENCE)
         late = sorted(r.at_us - due[r.event_id] for r in self.healthy.receipts if r.event_id in due)
-        return late[len(late) * 99 // 100]
+        return late[(len(late) - 1) * 99 // 100]
 
     def passes(self) -> bool:
-        """Measure alone, beside the hostile ones, and alone again; return whether that makes no more than noise."""
-        before = self.p99()
+        """Measure alone, then beside the hostile ones; return whether they cost no more than they may."""
+        alone = self.p99()
         for name, url in self.hostile.items():
             self._webhooks.add(name, url, allow=[self.healthy.network], timeout=DEADLINE, retry=RETRY)
         beside = self.p99()
         for name in self.hostile:
             self._webhooks.remove(name)
-        alone = max(before, self.p99())
         self.said.append(f"p99 alone {alone / 1000:g} ms, beside the hostile {beside / 1000:g} ms")
         return beside <= max(2 * alone, alone + NOISE)
 
@@ -109,7 +109,7 @@ def test_hostile_receivers_do_not_delay_a_healthy_one(tmp_path: Path) -> None:
     print(f"{measurement.said}; attempts {attempts}")  # noqa: T201
     assert passed, measurement.said
     # None of them was left out: also who asks for a long rest, or wants nothing more, was attempted once.
-    assert len(measurement.hostile) == 14
+    assert len(measurement.hostile) == HOSTILE
     assert all(attempts.get(name, 0) > 0 for name in measurement.hostile), attempts
 
 

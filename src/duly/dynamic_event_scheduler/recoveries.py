@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("duly.dynamic_event_scheduler")
 
 KEY: Final = "dynamic_event_scheduler"
-EVERYTHING: Final = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +43,9 @@ class Span:
     after: int = 0
     until: int = 0
     at_us: Micros | None = None
+
+
+EVERYTHING: Final = Span(-1, LAST)
 
 
 def span_kept() -> Verb[Span]:
@@ -122,12 +124,13 @@ def _number(name: str) -> Verb[int | None]:
     return next((each.number for each in listening.by_number.values() if each.name == name), None)
 
 
-def has_untried(name: str, *, after: int = EVERYTHING) -> Verb[bool]:
-    """Return whether there is something that a subscriber was not asked to take yet: of all, or behind an outage."""
+def has_untried(name: str, span: Span = EVERYTHING) -> Verb[bool]:
+    """Return whether there is something that a subscriber was not asked to take yet."""
     number = yield from _number(name)
     if number is None:
         return False
-    return bool((yield Statement("has_untried", {"subscriber": number, "after": after}))[0][0])
+    params = {"subscriber": number, "after": span.after, "until": span.until}
+    return bool((yield Statement("has_untried", params))[0][0])
 
 
 def _join(name: str | None, now_us: Micros, *, starting: bool) -> Verb[tuple[Span, bool]]:
@@ -137,15 +140,18 @@ def _join(name: str | None, now_us: Micros, *, starting: bool) -> Verb[tuple[Spa
     """
     span = yield from span_kept()
     rows = yield Statement("list_outages", {"before": LAST, "most": 50})
-    found = [row[0] for row in rows if row[0] > span.until and row[4] is not None]
-    is_told = name is None or not (yield from has_untried(name, after=span.after))
-    if found:
-        span = Span(span.until if is_told else span.after, max(found), now_us)
-    elif starting and is_told:
-        span = Span(span.until, span.until, now_us)
+    found = [outage for row in rows if (outage := outage_of(row)).id > span.until and outage.finished_us is not None]
+    seen = max([span.until, *(outage.id for outage in found)])
+    is_told = name is None or not (yield from has_untried(name, span))
+    has_missed = any(outage.detected for outage in found)
+    if has_missed or (starting and is_told):
+        span = Span(span.until if is_told else span.after, seen, now_us)
+    else:
+        # A pause in which nothing fell due leaves the counts of the last recovery as they are.
+        span = replace(span, until=seen)
     yield from keep_span(span)
     outages = yield from _outages(span)
-    return span, (is_told and not found) or not any(outage.detected for outage in outages)
+    return span, (is_told and not has_missed) or not any(outage.detected for outage in outages)
 
 
 class Recoveries:
@@ -180,15 +186,16 @@ class Recoveries:
         store, now = self._store, self._scheduler.clock.now()
         latest = store.outages(most=1)
         is_new = self._span is None or any(o.id > self._span.until and o.finished_us is not None for o in latest)
+        if self._span is not None and not self.is_told:
+            self._conclude(self._span)
         if is_new:
             self._span, self.is_told = store.write(_join(self._subscriber, now, starting=starting))
-        if not (self.is_told or starting):
-            self._conclude()
+            if not (self.is_told or starting):
+                self._conclude(self._span)
 
-    def _conclude(self) -> None:
+    def _conclude(self, span: Span) -> None:
         name = self._subscriber
-        after = 0 if self._span is None else self._span.after
-        if name is not None and self._store.read(has_untried(name, after=after)):
+        if name is not None and self._store.read(has_untried(name, span)):
             return
         self.is_told = True
         found = numbers_of(self._store, name)

@@ -8,11 +8,11 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from duly.channels.channel import Context, Desk, Outcome
 from duly.clock import SECOND
-from duly.engine.attempts import Attempts, Running, result_of
+from duly.engine.attempts import Attempts, Running, put_off, result_of
 from duly.engine.lines import Held, Lines, Waiting
 from duly.engine.restraint import Restraint
 from duly.engine.settling import Settling
@@ -74,6 +74,7 @@ class DeliveryStep:
     _attempts: Attempts = field(default_factory=Attempts)
     _restraint: Restraint = field(default_factory=Restraint)
     _more_is_coming: bool = False
+    _stood_by: bool = False
     _look_at: Micros = 0  # by the boot clock: whoever sets the other one back must not make us blind
     _renewed_at: Micros = 0
     _impatient: bool = False
@@ -133,7 +134,8 @@ class DeliveryStep:
 
     def accept(self, born: Iterable[Born], *, more: bool) -> None:
         """Take over deliveries that were born leased to this node; `more`: another batch is being fired already."""
-        is_news = self._more_is_coming and not more
+        # The first to be heard of a node that has become the owner: what it owes from before is to be looked for.
+        is_news = (self._more_is_coming and not more) or (self._stood_by and self.delivers())
         self._more_is_coming = more
         boot = self.clock.since_boot()
         for lease, entry in born:
@@ -167,7 +169,8 @@ class DeliveryStep:
 
     async def run_once(self) -> Micros | None:
         """Do all that can be done now, for a second at most: a loop that does not come round counts as stuck."""
-        if not self.delivers() or self.store.stopped is not None:
+        self._stood_by = not self.delivers()
+        if self._stood_by or self.store.stopped is not None:
             return None
         until = self.clock.since_boot() + SECOND
         while self.clock.since_boot() < until:
@@ -261,7 +264,7 @@ class DeliveryStep:
                 continue
             # Our own lease had run out, and nobody else was quicker. What we held behind it went with it.
             held.lease = lease
-            self.lines.drop_behind(held)
+            self.settling.unsettled += [put_off(each, None) for each in self.lines.drop_behind(held)]
         if leases:
             self._look_at = 0
 
@@ -347,7 +350,7 @@ class DeliveryStep:
             self._attempts.signalled = True
             self.wake()
 
-    def transact(self, ticket: int, work: Callable[[object], None]) -> bool:
+    def transact(self, ticket: int, work: Callable[[Any], None]) -> bool:
         """Settle the delivery of an attempt as delivered and do some work, in one transaction. From any thread.
 
         False: the attempt has been given up, or the lease was lost; nothing was done. Raises what the work raises.
@@ -355,7 +358,7 @@ class DeliveryStep:
         running = self._attempts.get(ticket)
         if running is None:
             return False
-        running.loan = loan = Loan()
+        running.loan = loan = Loan(running.subscriber.timeout)
         if self._attempts.get(ticket) is None:
             return False  # given up in between, by somebody who saw no loan to call in
         now = self.clock.now()

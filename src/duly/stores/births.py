@@ -108,9 +108,7 @@ def _readable_subscriber(columns: Sequence[Any]) -> Subscriber:
         # It must not keep anything from firing, nor others from being told.
         number, name, channel, *_ = columns
         why = f"its row cannot be read: {type(error).__name__}: {error}"
-        return Subscriber(
-            number=number, name=name, channel=channel, topics=(), standing=Standing.GONE, reason=why
-        )
+        return Subscriber(number=number, name=name, channel=channel, topics=(), standing=Standing.GONE, reason=why)
 
 
 _NOBODY: Final = Audience(())

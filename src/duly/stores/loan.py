@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from datetime import timedelta
+from typing import Final
 
+from duly.clock import SECOND, SystemClock
 from duly.errors import WrongState
+
+# Real time, also where the scheduler's is simulated: what waits for a loan are threads.
+_CLOCK: Final = SystemClock()
 
 
 class Loan:
-    """What a transaction is lent under: either its borrower ends it, or whoever calls it in undoes it, never both."""
+    """What a transaction is lent under: either its borrower ends it, or whoever calls it in undoes it, never both.
 
-    def __init__(self) -> None:
+    `most`: for how long. After that whoever waits for it calls it in.
+    """
+
+    def __init__(self, most: timedelta = timedelta.max) -> None:
         """Nothing is lent yet."""
+        self._most_us = most // timedelta(microseconds=1)
+        self._until_us = self._most_us
         self._guard = threading.Lock()
         self._undo: Callable[[], None] | None = None
         self._is_called_in = self._is_kept = False
@@ -23,6 +34,12 @@ class Loan:
             if self._is_called_in:
                 raise WrongState(CALLED_IN)
             self._undo = undo
+            self._until_us = _CLOCK.since_boot() + self._most_us
+
+    @property
+    def seconds_left(self) -> float:
+        """For how long it is still lent; negative: it is overdue."""
+        return (self._until_us - _CLOCK.since_boot()) / SECOND
 
     def keep(self) -> bool:
         """Have it for good, to commit it or to roll it back; False: it was called in, and others undo it."""

@@ -33,15 +33,25 @@ class WriteTurn:
         """Nobody's turn yet."""
         self._label, self._patience = label, patience_seconds
         self._lock = threading.Lock()
+        self.loan: Loan | None = None  # what it is given away for just now, if it is
 
     def take(self) -> None:
-        """Wait for one's turn. Raises StoreBusy."""
-        if not self._lock.acquire(timeout=self._patience):
+        """Wait for one's turn; a loan that is overdue is called in by whoever waits. Raises StoreBusy."""
+        loan = self.loan
+        patience = self._patience if loan is None else min(self._patience, max(0.0, loan.seconds_left))
+        if self._lock.acquire(timeout=patience):
+            return
+        loan = self.loan
+        if loan is not None and loan.seconds_left <= 0:
+            loan.call_in()
+            patience = 0.0
+        if not self._lock.acquire(timeout=self._patience - patience):
             said = f"another thread of this process has been writing for over {self._patience:g} s"
             raise StoreBusy(f"store {self._label}: {said}; a transactional handler, perhaps: keep those short")
 
     def give(self) -> None:
         """End one's turn."""
+        self.loan = None
         self._lock.release()
 
     @contextmanager
@@ -72,7 +82,6 @@ class Lending:
         # By thread. Kept here and not in locals of the threads': in a forked child those are cleared, which would
         # close them.
         self._lent: dict[int, apsw.Connection] = {}
-        self._loan: Loan | None = None
 
     @property
     def connection(self) -> apsw.Connection | None:
@@ -86,11 +95,12 @@ class Lending:
         self._turn.take()
         try:
             connection = self._connect()
+            self._turn.loan = loan
             loan.begin(partial(self._undo, connection))
         except BaseException:
             self._turn.give()
             raise
-        self._lent[threading.get_ident()], self._loan = connection, loan
+        self._lent[threading.get_ident()] = connection
         try:
             return self._transact(connection, verb, then, loan)
         finally:
@@ -136,5 +146,6 @@ class Lending:
 
     def close(self) -> None:
         """Call in what is lent."""
-        if self._loan is not None:
-            self._loan.call_in()
+        loan = self._turn.loan
+        if loan is not None:
+            loan.call_in()

@@ -25,10 +25,11 @@ WHERE h.outage > :after AND h.outage <= :until AND d.subscriber = :subscriber AN
       AND d.state = 'missed' AND d.reason LIKE :reason;
 
 -- name: has_untried
--- Whether there is any such, of what was caught up after outages behind one of that number; below zero: of all there is.
+-- Whether there is any such, of what was caught up after these outages; what was not counts as after outage 0.
 SELECT EXISTS (
     SELECT 1 FROM delivery d JOIN history h ON h.event_id = d.event_id AND h.seq = d.seq
     WHERE d.subscriber = :subscriber AND d.wake_at IS NOT NULL AND coalesce(h.outage, 0) > :after
+          AND coalesce(h.outage, 0) <= :until
           AND NOT EXISTS (SELECT 1 FROM delivery e JOIN attempt a ON a.delivery = e.number
                           WHERE e.event_id = d.event_id AND e.subscriber = d.subscriber AND e.number <= d.number
                           AND e.wake_at IS NOT NULL AND a.outcome IN ('failed', 'rejected')));
