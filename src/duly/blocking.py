@@ -7,6 +7,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from duly.channels.handlers import refuse_inside_handler
 from duly.engine.threads import FORKED
 from duly.errors import WrongState
 from duly.scheduler import Scheduler
@@ -63,6 +64,7 @@ class BlockingScheduler:
         if os.getpid() != self._pid:
             return
         self._refuse_own_thread()
+        refuse_inside_handler("stop()")
         with self._guard:
             loop, thread = self._loop, self._thread
             if loop is None or thread is None:

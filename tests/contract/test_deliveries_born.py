@@ -345,6 +345,13 @@ def _tagged(id_: str, tags: object) -> Event:
     return Event(id_, lifecycle="lamp", dates={"switch_on": "2026-05-01 09:00"}, data={"tags": tags})
 
 
+def test_who_listens_to_some_tags_hears_of_the_removal_of_an_event_that_carried_one(store: Store) -> None:
+    subscribe(store, listener("a:b", "removed", tags=("vip",)), listener("a:c", "removed", tags=("press",)))
+    put(store, _tagged("w1", ["vip"]))
+    remove(store, "w1", T0 + 1)
+    assert owed(store) == ["a:b w1 removed pending"]
+
+
 @pytest.mark.parametrize(
     ("tags", "is_told"),
     [

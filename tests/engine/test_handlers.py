@@ -657,14 +657,14 @@ def test_under_a_blocking_scheduler_handlers_run_beside_the_program_and_may_use_
         assert scheduler.get(context.event_id).id == "w1"
 
     @scheduler.on("event_start", name="second")
-    def second(_: Context) -> None:
-        told.set()
+    async def second(_: Context) -> None:
+        told.set()  # in the scheduler's loop, which nobody has ended
 
     with scheduler:
         scheduler.put(event("w1", registration_open=T0 + SECOND))
         clock.advance(SECOND)
         assert told.wait(PATIENCE)
-        assert scheduler.status().role == "owner"  # nobody has stopped it
+        assert scheduler.status().role == "owner"
     assert threads == {"async": "duly", "sync": "duly-handler"}
     assert any("stop() waits for the handlers" in said for said in refused)
     assert any("from its own thread" in said for said in refused)

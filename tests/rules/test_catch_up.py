@@ -130,6 +130,12 @@ def test_a_first_attempt_is_bounded_by_the_window_against_what_was_due() -> None
     assert attempts(hour, (T0 + HOUR, None), (T0 + HOUR + 1, None)) == [Verdict.DELIVER, Verdict.MISSED]
 
 
+@pytest.mark.parametrize("policy", [Policy.NONE, Policy.PARK])
+def test_what_was_begun_in_time_is_no_misfire_when_its_first_attempt_failed(policy: Policy) -> None:
+    later = T0 + 2 * MINUTE + HOUR
+    assert attempts(Effective(policy=policy), (later, later)) == [Verdict.DELIVER]
+
+
 def test_what_was_begun_in_time_is_gone_on_with_by_a_schedule_that_is_longer_than_the_window() -> None:
     hour = Effective(window=timedelta(hours=1))
     days = [T0 + n * DAY for n in range(1, 4)]

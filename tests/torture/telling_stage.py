@@ -24,6 +24,7 @@ from duly.model.delivery import Attempt, Delivery, Lease, State
 from duly.model.event import Hold
 from duly.model.history import Entry
 from duly.stores.outbox_verbs import Result
+from duly.stores.sqlite import BUSY_MS, SqliteStore
 from duly.testing.receiver import Receiver
 from duly.testing.replies import Exchange, status
 from duly.webhooks import Webhooks
@@ -42,6 +43,7 @@ POISON: Final = "poison"
 REFUSED: Final = 0.10
 HANGING: Final = 0.05
 LOST: Final = "lost"
+LOCKED_MS: Final = 300
 
 
 class Witness(Receiver):
@@ -336,9 +338,15 @@ def stage_on(folder: Path, seed: int, *, mutant: str | None = None) -> Iterator[
 
 def stolen(stage: Stage) -> int:
     """Take over what a stalled node holds, as far as it left the store unlocked; return how many deliveries."""
+    store = stage.agenda.store
+    assert isinstance(store, SqliteStore)
+    assert store._writer is not None
+    store._writer.set_busy_timeout(LOCKED_MS)
     try:
         return stage.steal()
     except StoreBusy:
         # It was stopped in the middle of another transaction: on SQLite nobody writes until it goes on.
         stage.hits["stalled with the lock"] += 1
         return 0
+    finally:
+        store._writer.set_busy_timeout(BUSY_MS)

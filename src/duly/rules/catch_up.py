@@ -97,6 +97,9 @@ def judge(
     age = timedelta(microseconds=now_us - (due_us if ready_us is None else ready_us))
     if policy.window is not None and age > policy.window:
         return Judgement(Verdict.MISSED, f"{OUTSIDE_WINDOW} of {policy.window}")
+    if ready_us is not None and policy.policy in {Policy.NONE, Policy.PARK}:
+        # Its first attempt was in time, or it would not have been made: that this one is late makes it no misfire.
+        return Judgement(Verdict.DELIVER, "begun in time")
     return _misfire(transition, event, lifecycle, policy.policy, now_us)
 
 

@@ -262,17 +262,22 @@ def put_events(plans: Sequence[Plan], editing: Callable[[Plan], Editing], *, all
 
 
 def write_events(
-    rows: Sequence[EventRow], entries: Sequence[Entry], lifecycle_of: Callable[[str], Lifecycle | None]
+    rows: Sequence[EventRow],
+    entries: Sequence[Entry],
+    lifecycle_of: Callable[[str], Lifecycle | None],
+    *,
+    data: Mapping[str, object] | None = None,
 ) -> Verb[None]:
     """Write whole rows, their new entries and the deliveries of these, set-wise; withdraw what is true no more.
 
-    `lifecycle_of`: an event's definition, by its id; None where it is unknown here.
+    `lifecycle_of`: an event's definition, by its id; None where it is unknown here. `data`: what an event that is
+    being removed had, as its tags say who hears of that.
     """
     if rows:
         yield Statement("upsert_event", [event_columns(row) for row in rows], many=True)
     if entries:
         yield Statement("insert_history", entries, many=True)
-        subjects = {row.id: (row, lifecycle_of(row.id)) for row in rows}
+        subjects = {row.id: (replace(row, data=data) if data else row, lifecycle_of(row.id)) for row in rows}
         now = entries[-1].at_us
         yield from withdraw_untold(entries, {row.id: row for row in rows}, now)
         yield from announce(entries, subjects, now)
@@ -281,7 +286,9 @@ def write_events(
 def remove_event(event_id: str, editing: Circumstances) -> Verb[Edited]:
     """Turn an event into a tombstone. Raises UnknownEvent."""
     row = yield from existing(event_id)
-    return (yield from _write_edited(removal(row, (yield from _told(row, editing))), None))
+    edited = removal(row, (yield from _told(row, editing)))
+    yield from write_events([edited.row], edited.entries, lambda _: None, data=row.data)
+    return edited
 
 
 def fire_by_hand(event_id: str, milestone: str, lifecycle_of: LifecycleOf, editing: Circumstances) -> Verb[Edited]:
