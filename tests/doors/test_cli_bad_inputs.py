@@ -148,7 +148,7 @@ def test_bad_input_76_a_store_of_a_newer_version_is_refused(campus: Terminal) ->
     connection = apsw.Connection(str(campus.folder / "duly.db"))
     connection.pragma("user_version", 99)
     connection.close()
-    assert "its schema is version 99, this Duly knows 1; upgrade Duly" in refused(campus("status"))
+    assert "its schema is version 99, this Duly knows 2; upgrade Duly" in refused(campus("status"))
     assert "upgrade Duly" in refused(campus("migrate"))
 
 

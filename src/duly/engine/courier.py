@@ -105,13 +105,18 @@ class Courier:
         self.step.stopping = True
         loop.stop()
         try:
-            await asyncio.wait([task], timeout=self.stop_within)
+            done, _ = await asyncio.wait([task], timeout=self.stop_within)
             task.cancel()
+            # Its end is waited for: what it had taken in hand it lays back, where it is found to be given back.
+            await asyncio.wait([task])
             if self.step.store.stopped is None:
-                await self.step.finish(self.stop_within)
+                await self.step.finish(self.stop_within if done else 0)
         except DulyError as error:
             # Leases that are not given back end by themselves, and whoever comes next takes them over.
             logger.warning("deliveries that were under way could not be settled: %s", error)
+        except Exception:
+            # Whatever it is: the engine has to end, and the store to be closed.
+            logger.exception("deliveries that were under way could not be settled")
         finally:
             for desk in self.step.desks.values():
                 desk.end()
