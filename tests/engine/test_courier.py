@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -89,7 +90,7 @@ async def test_a_stop_ends_whatever_the_store_says_and_the_next_start_goes_on(er
     await scheduler.stop()
 
 
-def _raising(error: Exception) -> Callable[..., object]:
+def _raising(error: Exception) -> Callable[..., Any]:
     def fail(*_: object) -> object:
         raise error
 

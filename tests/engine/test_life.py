@@ -20,6 +20,7 @@ from duly import Entry, Scheduler
 from duly.clock import Clock, ManualClock, Micros, SystemClock
 from duly.engine.life import Life
 from duly.engine.recovery import Recovery
+from duly.engine.renewal import Renewal
 from duly.engine.turn import Turn
 from duly.engine.upkeep import HEARTBEAT_US
 from duly.errors import WrongState
@@ -348,3 +349,37 @@ async def test_other_steps_run_in_the_engine_and_can_be_nudged_and_waited_for_by
     assert errands.threads == {"duly-engine"}
     assert life.troubles == []
     await life.stop()
+
+
+def test_before_its_first_start_an_engine_has_nobody_to_tell_and_nothing_to_live_through() -> None:
+    stage = Stage()
+    life = Life(stage.firing, stage.courier, open_store=lambda: None, close_store=lambda: None)
+    told: list[object] = []
+    life.listeners.append(told.append)
+    life.on_settled(told.append)
+    stage.put_one("w1", registration_open=T0)
+    stage.fire()
+    for listener in stage.delivering.listeners:
+        listener([])
+    life.live_until(T0 + HOUR)
+    assert (told, life.turn, life.is_owner) == ([], None, False)
+
+
+def test_leases_are_extended_again_and_again_until_the_end() -> None:
+    stage, rounds, asked = Stage(), [0], threading.Event()
+
+    def held() -> list[int]:
+        rounds[0] += 1
+        if rounds[0] == 3:
+            asked.set()
+        return []
+
+    renewal = Renewal(stage.store, stage.clock, "n1", held, lease_us=3000)
+    renewal.stop()  # before the start there is nothing to wait for
+    renewal = Renewal(stage.store, stage.clock, "n1", held, lease_us=3000)
+    renewal.start()
+    assert asked.wait(10)
+    renewal.stop()
+    before = rounds[0]
+    assert before >= 3
+    assert [thread.name for thread in threading.enumerate() if thread.name == "duly-renewal"] == []

@@ -11,13 +11,15 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
+from typing_extensions import override
+
 from duly import Scheduler
 from duly.channels import breaker
 from duly.channels.channel import Context, Outcome
 from duly.channels.webhooks import WebhookChannel
 from duly.clock import pause
 from duly.engine.telling import Telling
-from tests.torture.sabotage import say
+from tests.torture.sabotage import say, stand_in
 
 # Names that are not what they seem, or never anything at all.
 REBINDING: Final = "rebinding.example.org"
@@ -35,7 +37,7 @@ class Names:
         self.released = threading.Event()
         self._asked = 0
 
-    def __call__(self, host: str, port: int) -> Sequence[str]:
+    def __call__(self, host: str, _: int) -> Sequence[str]:
         if host == STUCK:
             self.released.wait(60)
             return []
@@ -46,6 +48,7 @@ class Names:
 class BlockingChannel(WebhookChannel):
     """A channel with a fault: one endpoint holds the event loop up."""
 
+    @override
     async def deliver(self, context: Context) -> Outcome:
         if context.subscriber.name == "webhook:drip":
             pause(150_000)
@@ -56,7 +59,7 @@ async def run(store: str, kind: type[WebhookChannel]) -> None:
     """Deliver until SIGTERM; then say how many attempts at each endpoint have ended."""
     names = Names()
     scheduler = Scheduler(store, time_zone="UTC")
-    scheduler._webhooks = lambda: kind(scheduler.clock, look_up=names)  # type: ignore[method-assign]
+    stand_in(scheduler, "_webhooks", lambda: kind(scheduler.clock, look_up=names))
     attempts: Counter[str] = Counter()
 
     def count(told: Sequence[Telling]) -> None:
@@ -75,7 +78,8 @@ async def run(store: str, kind: type[WebhookChannel]) -> None:
 def main() -> None:
     """Take the store, and whether the channel has a fault, from the command line."""
     _, store, *faults = sys.argv
-    breaker.PAUSE_FIRST = breaker.PAUSE_MOST = REST  # type: ignore[misc]
+    for name in ("PAUSE_FIRST", "PAUSE_MOST"):
+        stand_in(breaker, name, REST)
     asyncio.run(run(store, BlockingChannel if BLOCKING in faults else WebhookChannel))
 
 

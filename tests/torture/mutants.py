@@ -16,6 +16,7 @@ from duly.stores import births, outbox_verbs, verbs
 from duly.stores.sqlite import SqliteStore
 from duly.stores.sqlite_schema import DIALECT
 from duly.stores.statements import statements
+from tests.torture.sabotage import stand_in
 
 Hit = Callable[[str], None]
 
@@ -35,7 +36,7 @@ def no_fence(_: Hit) -> None:
         except StopIteration as done:
             return done.value
 
-    outbox_verbs.settle = settle
+    stand_in(outbox_verbs, "settle", settle)
 
 
 def no_order(_: Hit) -> None:
@@ -44,7 +45,7 @@ def no_order(_: Hit) -> None:
     def line(held: Held) -> tuple[int, str]:
         return held.lease.subscriber, f"{held.lease.event_id}/{held.lease.number}"
 
-    Held.line = property(line)  # type: ignore[assignment, method-assign]
+    stand_in(Held, "line", property(line))
     known = statements(DIALECT)
     assert isinstance(known, dict)
     whole = known["claim_deliveries"]
@@ -70,8 +71,8 @@ def late_births(hit: Hit) -> None:
             original(store, births.announce(*waiting.pop(0)))
         return result
 
-    verbs.announce = announce  # type: ignore[assignment, attr-defined]
-    SqliteStore.write = write  # type: ignore[method-assign]
+    stand_in(verbs, "announce", announce)
+    stand_in(SqliteStore, "write", write)
 
 
 def settled_first(_: Hit) -> None:
@@ -83,7 +84,7 @@ def settled_first(_: Hit) -> None:
             done(ticket, DELIVERED)
         original(desk, batch, lambda *_: None)
 
-    ChannelDesk.begin = begin  # type: ignore[method-assign]
+    stand_in(ChannelDesk, "begin", begin)
 
 
 def new_ids(_: Hit) -> None:
@@ -96,7 +97,7 @@ def new_ids(_: Hit) -> None:
             made.delivery_id += f"-{made.attempt}"
         return made
 
-    Subjects.context = context  # type: ignore[method-assign]
+    stand_in(Subjects, "context", context)
 
 
 MUTANTS: Final[Mapping[str, Callable[[Hit], None]]] = {

@@ -23,6 +23,7 @@ from duly.engine.delivering import DeliveryStep
 from duly.engine.firing import FiringStep
 from duly.errors import StoreBusy
 from duly.stores import outbox_verbs, verbs
+from duly.stores.loan import Loan
 from duly.stores.outbox import Outbox
 from duly.stores.outbox_verbs import Result, Settled
 from duly.stores.store import Store
@@ -72,6 +73,34 @@ def say(line: str, **what: object) -> None:
         os.write(1, json.dumps({"line": line, **what}).encode() + b"\n")
 
 
+def stand_in(owner: object, name: str, function: object) -> None:
+    """Put a function in the place of the product's own."""
+    setattr(owner, name, function)
+
+
+def _around(original: Any, enter: Callable[[], None], leave: Callable[[Any], Any]) -> Any:
+    """Return a function (coroutine function, verb) that does something before and after another of its kind."""
+
+    @wraps(original)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        enter()
+        return leave(original(*args, **kwargs))
+
+    @wraps(original)
+    async def awaited(*args: Any, **kwargs: Any) -> Any:
+        enter()
+        return leave(await original(*args, **kwargs))
+
+    @wraps(original)
+    def driven(*args: Any, **kwargs: Any) -> Any:
+        enter()
+        return leave((yield from original(*args, **kwargs)))
+
+    if inspect.isgeneratorfunction(original):
+        return driven
+    return awaited if inspect.iscoroutinefunction(original) else called
+
+
 class InjectedError(StoreBusy):
     """What a point raises. A StoreBusy: what any call of a store may raise, and every loop outlives."""
 
@@ -112,15 +141,11 @@ class Saboteur:
         """Hit a point before each call of a function."""
         self._wrap(owner, name, point, lambda _: False, first=True)
 
-    def after(
-        self, owner: object, name: str, point: str, worth: Callable[[Any], bool] = lambda _: True
-    ) -> None:
+    def after(self, owner: object, name: str, point: str, worth: Callable[[Any], bool] = lambda _: True) -> None:
         """Hit a point after each call of a function (coroutine function, verb) whose result is worth it."""
         self._wrap(owner, name, point, worth, first=False)
 
-    def _wrap(
-        self, owner: object, name: str, point: str, worth: Callable[[Any], bool], *, first: bool
-    ) -> None:
+    def _wrap(self, owner: object, name: str, point: str, worth: Callable[[Any], bool], *, first: bool) -> None:
         original = getattr(owner, name)
 
         def enter() -> None:
@@ -132,25 +157,7 @@ class Saboteur:
                 self.hit(point)
             return result
 
-        @wraps(original)
-        def called(*args: Any, **kwargs: Any) -> Any:
-            enter()
-            return leave(original(*args, **kwargs))
-
-        @wraps(original)
-        async def awaited(*args: Any, **kwargs: Any) -> Any:
-            enter()
-            return leave(await original(*args, **kwargs))
-
-        @wraps(original)
-        def driven(*args: Any, **kwargs: Any) -> Any:
-            enter()
-            return leave((yield from original(*args, **kwargs)))
-
-        if inspect.isgeneratorfunction(original):
-            setattr(owner, name, driven)
-        else:
-            setattr(owner, name, awaited if inspect.iscoroutinefunction(original) else called)
+        stand_in(owner, name, _around(original, enter, leave))
 
     def install(self) -> None:
         """Set all points but that of the handler's own code, which hits it itself."""
@@ -172,7 +179,7 @@ class Saboteur:
                 hit("recovery.fired")
             return fired
 
-        FiringStep.fire_batch = fire_batch  # type: ignore[method-assign]
+        stand_in(FiringStep, "fire_batch", fire_batch)
 
     def _watch_delivering(self) -> None:
         accept, hit = DeliveryStep.accept, self.hit
@@ -183,7 +190,7 @@ class Saboteur:
             if taken:
                 hit("accept.after")
 
-        DeliveryStep.accept = accepting  # type: ignore[method-assign]
+        stand_in(DeliveryStep, "accept", accepting)
         self.before(delivering, "read_subjects", "begin.reading")
         self.before(WebhookChannel, "deliver", "send.before")
         self.after(WebhookChannel, "deliver", "send.after")
@@ -197,15 +204,17 @@ class Saboteur:
     def _watch_transacting(self) -> None:
         original, hit = Outbox.settle_with, self.hit
 
-        def settle_with(outbox: Outbox, result: Result, now_us: int, work: Callable[[Any], None]) -> Settled:
+        def settle_with(
+            outbox: Outbox, result: Result, now_us: int, work: Callable[[Any], None], loan: Loan | None = None
+        ) -> Settled:
             def watched(connection: Any) -> None:
                 hit("transact.settled")
                 work(connection)
                 hit("transact.worked")
 
             hit("transact.before_begin")
-            settled = original(outbox, result, now_us, watched)
+            settled = original(outbox, result, now_us, watched, loan)
             hit("transact.after_commit")
             return settled
 
-        Outbox.settle_with = settle_with  # type: ignore[method-assign]
+        stand_in(Outbox, "settle_with", settle_with)

@@ -25,12 +25,14 @@ from duly.model.delivery import Retry
 from duly.stores.outbox import Outbox
 from tests.builders import SECOND
 from tests.torture.mutants import MUTANTS
-from tests.torture.sabotage import Saboteur, say
+from tests.torture.sabotage import Saboteur, say, stand_in
 from tests.torture.telling_checker import Receipt
 
 JOURNAL: Final = "journal"
 DIARY: Final = "diary"
 LEDGER: Final = "ledger"
+# What kills whoever is told of it.
+DEADLY: Final = "deadly"
 # Short: a test's patience, not a receiver's.
 RETRY: Final = Retry.exponential(6, first=timedelta(milliseconds=20), factor=1.5)
 REST: Final = timedelta(milliseconds=20)
@@ -96,6 +98,8 @@ class Node:
         on("event_*", name=LEDGER, retry=RETRY, transactional=True)(self.ledger)
 
     def journal(self, told: Context) -> None:
+        if told.event_id.startswith(DEADLY):
+            os.kill(os.getpid(), signal.SIGKILL)
         self._write_down(JOURNAL, told)
         self._perhaps_fail(told)
         self.saboteur.hit("handler.after")
@@ -133,8 +137,10 @@ class Node:
 def prepare(node: Node) -> None:
     """Make this process the one that was ordered: its patience, its faults, its mutation."""
     orders = node.orders
-    delivering.LEASE_US = courier.LEASE_US = orders.lease_us  # type: ignore[misc]
-    breaker.PAUSE_FIRST, breaker.PAUSE_MOST = REST, 2 * REST  # type: ignore[misc]
+    for module in (delivering, courier):
+        stand_in(module, "LEASE_US", orders.lease_us)
+    for name in ("PAUSE_FIRST", "PAUSE_MOST"):
+        stand_in(breaker, name, REST)
     if orders.mutant is not None:
         MUTANTS[orders.mutant](node.saboteur.hit)
     node.saboteur.install()
@@ -150,7 +156,8 @@ def prepare(node: Node) -> None:
         say("owns")
         expire(outbox, now_us)
 
-    Outbox.settle, Outbox.expire_leases = settling, expiring  # type: ignore[method-assign]
+    stand_in(Outbox, "settle", settling)
+    stand_in(Outbox, "expire_leases", expiring)
 
 
 def main() -> None:

@@ -47,8 +47,10 @@ LOCKED_MS: Final = 300
 
 
 class Witness(Receiver):
-    """A receiver that keeps what it was told, and when. While it misbehaves, it fails one request in ten, does not answer
-    one in twenty, and refuses whatever is about an event that is poison. Which ones depends on the seed alone.
+    """A receiver that keeps what it was told, and when; while it misbehaves, it fails as told here.
+
+    One request in ten fails, one in twenty is not answered, and whatever is about an event that is poison is refused.
+    Which ones depends on the seed alone.
     """
 
     def __init__(self, seed: int) -> None:
@@ -205,11 +207,12 @@ class Stage:
         """Let a node tell everything, with a receiver that is well, and stop it."""
         self.witness.misbehaves = False
         self.witness.come_back()
-        assert self.nodes.hear(self._is_quiet, within=PATIENCE), f"not told: {self._open()}"
+        assert self.nodes.hear(self.is_quiet, within=PATIENCE), f"not told: {self._open()}"
         assert node.stop() == 0
         self.note(node)
 
-    def _is_quiet(self) -> bool:
+    def is_quiet(self) -> bool:
+        """Whether nothing is to come, and nothing is to be told."""
         store = self.agenda.store
         nothing_to_come = store.next_due_us() is None
         return nothing_to_come and not store.outbox.counts().pending
@@ -285,7 +288,7 @@ class Stage:
         try:
             if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'ledger'").fetchall():
                 return []
-            return [row[0] for row in connection.execute("SELECT delivery FROM ledger").fetchall()]
+            return [str(row[0]) for row in connection.execute("SELECT delivery FROM ledger").fetchall()]
         finally:
             connection.close()
 

@@ -14,9 +14,11 @@ from typing import Final
 
 import pytest
 
-from tests.builders import SECOND
-from tests.torture.nodes import Node
+from duly.model.delivery import State
+from tests.builders import SECOND, event
+from tests.torture.nodes import CLOCK, Node
 from tests.torture.sabotage import AT_THE_START, IN_A_TRANSACTION, KILL, POINTS, RAISE, STALL, TAKING_OVER
+from tests.torture.telling_node import DEADLY, RETRY
 from tests.torture.telling_stage import PATIENCE, Stage, stage_on, stolen
 
 pytestmark = pytest.mark.torture
@@ -159,6 +161,28 @@ def test_a_node_that_stalls_past_its_lease_changes_nothing_of_what_another_has_t
     assert found == []
     assert taken > 0
     assert stage.hits["stale settles"] > 0
+
+
+def test_a_delivery_that_kills_its_process_again_and_again_ends_dead_and_takes_no_other_along(tmp_path: Path) -> None:
+    with stage_on(tmp_path, seed_for("test_deadly")) as stage:
+        stage.witness.misbehaves = False
+        now = CLOCK.now()
+        others = [event(f"w{n:03}", event_start=now, event_end=now + 1) for n in range(100)]
+        stage.agenda.put([event(f"{DEADLY}-1", event_start=now, event_end=now + 1), *others], known_for=None)
+        node = stage.start()
+        while not stage.is_quiet():
+            assert stage.hits["kills"] < 5 * RETRY.attempts
+            assert stage.nodes.hear(lambda node=node: not node.is_alive or stage.is_quiet(), within=PATIENCE)  # type: ignore[misc]
+            if not node.is_alive:
+                stage.hits["kills"] += 1
+                node = stage.start()
+        stage.drain(node)
+        found = stage.judged()
+        dead = stage.agenda.store.outbox.deliveries(state=State.DEAD, most=1000)
+    print(f"{dict(stage.hits)}")  # noqa: T201
+    assert found == []
+    assert {each.event_id for each in dead} == {f"{DEADLY}-1"}, f"{len(dead)} are dead"
+    assert stage.hits["kills"] >= RETRY.attempts
 
 
 def mutated(folder: Path, mutant: str) -> list[str]:

@@ -312,7 +312,7 @@ def test_a_duplicate_under_the_same_id_is_no_fault_however_late() -> None:
 def test_what_was_announced_or_replayed_by_a_person_is_no_second_birth() -> None:
     told = good()
     each = find(told, "crm", "event_end")
-    again = replace(each, number=99, id="x-99", replay_of=each.number, created_us=each.closed_us)
+    again = replace(each, number=99, id="x-99", replay_of=each.number, created_us=each.closed_us or 0)
     receipt = told.receipts["crm"][-1]._replace(delivery_id="x-99", at_us=each.closed_us or 0)
     tries = [attempt._replace(delivery=99, started_us=each.closed_us) for attempt in told.attempts[each.number]]
     told = tried(replace(told, deliveries=[*told.deliveries, again]), again, tries)

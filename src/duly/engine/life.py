@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from duly.engine.firing import FiringStep, Listener
     from duly.engine.node import Steps
     from duly.engine.recovery import Report
-    from duly.engine.telling import Telling, TellingListener
+    from duly.engine.telling import TellingListener
     from duly.engine.turn import Turn
     from duly.model.history import Entry
 
@@ -282,17 +282,15 @@ class Life:
 
     def on_settled(self, listener: TellingListener) -> None:
         """Have a listener told, in the application's event loop, of what has come of deliveries."""
-
-        def hand_over(told: Sequence[Telling]) -> None:
-            if self.home is not None:
-                self.home.call(listener, told)
-
-        self.courier.step.listeners.append(hand_over)
+        self.courier.step.listeners.append(lambda told: self._call_home(listener, told))
 
     def _hand_over(self, entries: Sequence[Entry]) -> None:
         # In the engine's thread: the listeners are told in the application's, so that none can hold the engine up.
+        self._call_home(self._tell, entries)
+
+    def _call_home(self, function: Callable[..., object], *args: object) -> None:
         if self.home is not None:
-            self.home.call(self._tell, entries)
+            self.home.call(function, *args)
 
     def _tell(self, entries: Sequence[Entry]) -> None:
         for listener in tuple(self.listeners):
