@@ -16,13 +16,13 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from typing_extensions import override
 
 from duly.agenda import Agenda
 from duly.channels.channel import DELIVERED, Context, Done, Outcome, Verdict
 from duly.clock import ManualClock
-from duly.engine.delivering import LEASE_US, DeliveryStep
+from duly.engine.delivering import DeliveryStep
 from duly.errors import StoreBusy, StoreError
 from duly.model.delivery import Delivery, Retry, Standing, State, Subscriber
 from duly.model.event import Hold
@@ -51,15 +51,15 @@ EVERYBODY: Final = (
     listener("nurse", DEAD, "event_*", concurrency=1, retry=OFTEN),
 )
 FAILED: Final = Outcome(verdict=Verdict.FAILED, said="no")
-OUTCOMES: Final = (
-    DELIVERED,
-    DELIVERED,
+ENDS: Final = (
     FAILED,
+    DELIVERED,
     Outcome(verdict=Verdict.REJECTED, said="never"),
     replace(FAILED, retry_after=timedelta(minutes=1)),
     replace(FAILED, pause=timedelta(seconds=20)),
     Outcome(verdict=Verdict.REJECTED, disable="410"),
 )
+OUTCOMES: Final = st.lists(st.sampled_from(ENDS[:2]) | st.sampled_from(ENDS), max_size=6)
 
 
 async def _nothing() -> None:
@@ -152,7 +152,9 @@ class Deliveries(RuleBasedStateMachine):
             self._come_to_an_end()
         finally:
             # What crashed nodes were writing is over by then: it is a matter of one turn of the loop.
-            self.loop.run_until_complete(asyncio.wait([self.loop.create_task(_nothing()), *asyncio.all_tasks(self.loop)]))
+            self.loop.run_until_complete(
+                asyncio.wait([self.loop.create_task(_nothing()), *asyncio.all_tasks(self.loop)])
+            )
             self.loop.close()
             self.store._writer = None
 
@@ -161,59 +163,62 @@ class Deliveries(RuleBasedStateMachine):
             self.store.outbox.put_subscriber(subscriber, self.clock.now())
         for _, _, threads in self.nodes:
             threads.fails = 0
-        for round_ in range(200):
-            for step, desk, _ in self.nodes:
-                self.loop.run_until_complete(step.run_once())
-                for ticket in sorted(desk.open):
-                    self._end(step, desk, ticket, DELIVERED)
-            self.everything_holds()
-            if not self.store.outbox.next_wakes() and not any(step.is_waiting for step, _, _ in self.nodes):
-                break
+        round_ = 0
+        while self.store.outbox.next_wakes() or any(step.is_waiting for step, _, _ in self.nodes):
+            self._go_round()
             # What was put off before the clock was set back waits until it is there again.
             self.clock.advance(SECOND if round_ < 100 else HOUR)
+            round_ += 1
+            assert round_ < 200, "L2: something is open for ever"
+        self._go_round()
+        assert not [each for each in self._all() if each.is_open]
         for step, _, _ in self.nodes:
+            assert (len(step.lines), step.is_waiting) == (0, False)
+
+    def _go_round(self) -> None:
+        """Have everybody make his round, and every attempt succeed."""
+        for step, desk, _ in self.nodes:
             self.loop.run_until_complete(step.run_once())
-        assert not [each for each in self._all() if each.is_open], "L2: something is open for ever"
-        for step, _, _ in self.nodes:
-            assert len(step.lines) == 0
-            assert not step.is_waiting
+            for ticket in sorted(desk.open):
+                self._end(step, desk, ticket, DELIVERED)
+        self.everything_holds()
 
     # -- what happens to events -------------------------------------------------------------------------
 
-    @rule(id_=st.sampled_from(IDS), seconds=st.lists(st.integers(-90, 30), min_size=4, max_size=4).map(sorted))
-    def put(self, id_: str, seconds: list[int]) -> None:
+    @rule(ids=st.sets(st.sampled_from(IDS), min_size=1), seconds=st.lists(st.integers(-4, 8), min_size=4, max_size=4))
+    def put(self, ids: set[str], seconds: list[int]) -> None:
         now = self.clock.now()
-        dates: dict[str, Any] = {name: now + s * SECOND for name, s in zip(MILESTONES, seconds, strict=True)}
-        self.agenda.put([event(id_, **dates)], known_for=timedelta(hours=1))
+        dates: dict[str, Any] = {
+            name: now + each * SECOND for name, each in zip(MILESTONES, sorted(seconds), strict=True)
+        }
+        self.agenda.put([event(id_, **dates) for id_ in sorted(ids)], known_for=timedelta(hours=1))
 
-    @rule(id_=st.sampled_from(IDS), hold=st.sampled_from((Hold.ACTIVE, Hold.CANCELLED)))
-    def hold(self, id_: str, hold: Hold) -> None:
-        self.agenda.set_hold(id_, hold)
-
-    @rule(node=st.sampled_from(NODES), heard=st.booleans())
-    def fire(self, node: int, heard: bool) -> None:
-        """One of them fires; it may die before it hears what was born leased to it."""
-        step, _, _ = self.nodes[node]
+    def _fire(self, step: DeliveryStep, *, heard: bool) -> None:
         now = self.clock.now()
         fired = self.store.fire_due(replace(request(now, fresh_from=now - 60 * SECOND), lease=step.terms()))
         if heard:
             step.accept(fired.born, more=False)
-        elif fired.born:
-            self.crash(node)
 
-    @rule(seconds=st.sampled_from((0.2, 1, 5, 11, 21, 31, 3600 * 30)))
-    def let_time_pass(self, seconds: float) -> None:
+    @rule(
+        seconds=st.sampled_from((0, 0.2, 1, 1, 2, 5, 5, 11, 21, 31)),
+        firing=st.sampled_from((0, 1, None)),
+        running=st.sets(st.sampled_from(NODES)),
+    )
+    def go_on(self, seconds: float, firing: int | None, running: set[int]) -> None:
+        """Time passes; perhaps one of them fires what is due; those that are not frozen make their round."""
         self.clock.advance(round(seconds * SECOND))
+        if firing is not None:
+            self._fire(self.nodes[firing][0], heard=True)
+        for node in running:
+            self._run(*self.nodes[node])
 
-    @rule(back=st.sampled_from((1, 40, 7200)))
-    def set_the_clock_back(self, back: int) -> None:
-        self.clock.set(self.clock.now() - back * SECOND)
+    @rule(outcomes=OUTCOMES, seconds=st.sampled_from((0.2, 1, 5)))
+    def go_on_well(self, outcomes: list[Outcome], seconds: float) -> None:
+        """Attempts end, time passes, what is due fires, everybody makes his round."""
+        self.end(outcomes, late=False)
+        self.go_on(seconds, 0, set(NODES))
 
-    # -- what nodes do ----------------------------------------------------------------------------------
-
-    @rule(node=st.sampled_from(NODES))
-    def run(self, node: int) -> None:
-        step, desk, threads = self.nodes[node]
+    def _run(self, step: DeliveryStep, desk: HandDesk, threads: Shaky) -> None:
         try:
             self.loop.run_until_complete(step.run_once())
         except StoreError:
@@ -224,17 +229,14 @@ class Deliveries(RuleBasedStateMachine):
             assert len(running) <= subscriber.concurrency
         assert {r.ticket for r in step._attempts} <= set(desk.open)
 
-    @rule(node=st.sampled_from(NODES), fails=st.integers(1, 3))
-    def fail(self, node: int, fails: int) -> None:
-        self.nodes[node][2].fails = fails
-
-    @precondition(lambda self: any(desk.open for _, desk, _ in self.nodes))
-    @rule(data=st.data())
-    def end(self, data: st.DataObject) -> None:
-        """An attempt ends, in time or long after it was given up."""
-        node = data.draw(st.sampled_from([n for n in NODES if self.nodes[n][1].open]))
-        step, desk, _ = self.nodes[node]
-        self._end(step, desk, data.draw(st.sampled_from(sorted(desk.open))), data.draw(st.sampled_from(OUTCOMES)))
+    @rule(outcomes=OUTCOMES, late=st.booleans())
+    def end(self, outcomes: list[Outcome], late: bool) -> None:
+        """Attempts end, the latest or the oldest first: in time, or long after they were given up."""
+        open_ = [
+            (step, desk, ticket) for step, desk, _ in self.nodes for ticket in sorted(desk.open, reverse=not late)
+        ]
+        for (step, desk, ticket), outcome in zip(open_, outcomes, strict=False):
+            self._end(step, desk, ticket, outcome)
 
     def _end(self, step: DeliveryStep, desk: HandDesk, ticket: int, outcome: Outcome) -> None:
         context = desk.open[ticket]
@@ -254,35 +256,57 @@ class Deliveries(RuleBasedStateMachine):
             return outcome
         return Outcome(verdict=Verdict.DELIVERED if made else Verdict.FAILED, settled=True)
 
-    @rule(node=st.sampled_from(NODES))
-    def crash(self, node: int) -> None:
+    # -- what goes wrong --------------------------------------------------------------------------------
+
+    @rule(what=st.sampled_from(("crash", "fire and die", "stop", "fail")), node=st.sampled_from(NODES))
+    def go_wrong(self, what: str, node: int) -> None:
+        if what == "stop":
+            self._stop(node)
+        elif what == "fail":
+            self.nodes[node][2].fails = 2
+        else:
+            if what == "fire and die":  # before it hears what was born leased to it
+                self._fire(self.nodes[node][0], heard=False)
+            self._crash(node)
+
+    @rule(what=st.sampled_from(("suspend", "set back", "switch", "replay", "hold")), some=st.integers(0, 3))
+    def meddle(self, what: str, some: int) -> None:
+        match what:
+            case "suspend":
+                self.clock.advance((1, 20, 31, 30 * 3600)[some] * SECOND)
+            case "set back":
+                self.clock.set(self.clock.now() - (1, 20, 40, 7200)[some] * SECOND)
+            case "switch":
+                self._switch(EVERYBODY[some])
+            case "replay":
+                closed = [each.number for each in self._all() if not each.is_open]
+                self.store.outbox.replay(closed[: 1 + some], self.clock.now())
+            case _:
+                id_ = IDS[some % 3]
+                hold = Hold.CANCELLED if self.agenda.get(id_).hold == Hold.ACTIVE else Hold.ACTIVE
+                self.agenda.set_hold(id_, hold)
+
+    def _crash(self, node: int) -> None:
         """It dies as it is; another one comes in its place."""
         self.nodes[node] = self._node()
 
-    @rule(node=st.sampled_from(NODES))
-    def stop(self, node: int) -> None:
-        """It stops, has no time to wait for anybody, and starts again, as the same program or as another."""
+    def _stop(self, node: int) -> None:
+        """It stops, has no time to wait for anybody, and starts again."""
         step, _, _ = self.nodes[node]
         try:
             self.loop.run_until_complete(step.finish(0))
         except StoreError:
-            self.crash(node)
+            self._crash(node)
             return
         mine = [each for each in self._all() if each.is_open and each.node == step.node]
         assert mine == [], f"P16: {mine} are not given back"
         step.reset()
         step.prepare(self.store.outbox.audience())
 
-    # -- what people do ---------------------------------------------------------------------------------
-
-    @rule(who=st.sampled_from(EVERYBODY), standing=st.sampled_from((Standing.ACTIVE, Standing.DISABLED)))
-    def switch(self, who: Subscriber, standing: Standing) -> None:
-        self.store.outbox.put_subscriber(replace(who, standing=standing, reason="a person"), self.clock.now())
-
-    @rule()
-    def replay(self) -> None:
-        closed = [each.number for each in self._all() if not each.is_open]
-        self.store.outbox.replay(closed[-3:], self.clock.now())
+    def _switch(self, who: Subscriber) -> None:
+        now = self.store.outbox.subscriber(who.name).standing
+        then = Standing.DISABLED if now is Standing.ACTIVE else Standing.ACTIVE
+        self.store.outbox.put_subscriber(replace(who, standing=then, reason="a person"), self.clock.now())
 
     # -- what always holds ------------------------------------------------------------------------------
 
@@ -299,7 +323,9 @@ class Deliveries(RuleBasedStateMachine):
         told = Counter((d.subscriber, d.event_id, d.topic, d.seq) for d in found if d.replay_of == 0)
         assert [each for each, times in told.items() if times > 1] == [], "I7: born twice"
         assert self.store._writer is not None
-        made = dict(self.store._writer.execute("SELECT delivery, count(*) FROM mine GROUP BY delivery").fetchall())
+        made: dict[Any, Any] = dict(
+            self.store._writer.execute("SELECT delivery, count(*) FROM mine GROUP BY delivery").fetchall()  # type: ignore[arg-type]
+        )
         delivered = {d.id for d in found if d.subscriber == TRANSACTIONAL and d.state is State.DELIVERED}
         assert made == dict.fromkeys(delivered, 1), "P11: a transaction was made otherwise than once"
 
