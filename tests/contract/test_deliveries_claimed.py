@@ -70,7 +70,7 @@ def test_what_a_lease_says_is_all_that_an_attempt_needs(line: Store) -> None:
     (lease,) = claim(line, NOW)
     assert lease._asdict() == {
         "number": 1, "subscriber": 1, "event_id": "w1", "topic": "registration_open", "seq": 2, "token": 1,
-        "attempt": 1, "due_us": T0 + 1, "ready_us": NOW, "is_late": False, "replay_of": 0,
+        "attempt": 1, "due_us": T0 + 1, "ready_us": NOW, "is_late": False, "replay_of": 0, "is_suspect": False,
     }  # fmt: skip
     (row,) = (each for each in everything(line) if each.number == 1)
     assert (row.node, row.wake_us, row.attempts, row.state) == ("node-1", NOW + LEASE, 1, State.PENDING)
@@ -408,3 +408,20 @@ def test_an_attempt_is_written_down_with_all_that_is_known_of_it(line: Store) ->
     made = attempted(lease, "failed", NOW)._replace(ended_us=NOW + MINUTE, code=503, said="Service Unavailable")
     settle(line, failed(lease, NOW + HOUR)._replace(attempt=made), now=NOW + MINUTE)
     assert line.outbox.attempts([1, 2]) == {1: [made], 2: []}
+
+
+def test_what_nodes_have_ended_with_twice_is_claimed_alone_and_others_beside_it(store: Store) -> None:
+    subscribe(store, listener("a:b", retry=Retry.exponential(9)))
+    put(store, *(lit(f"w{n}", T0 + 1) for n in range(5)))
+    fire(store, T0 + 1)
+    now = T0 + 2
+    for node, claimed in (("n1", 5), ("n2", 5)):  # each ends with all that it has leased
+        assert len(store.outbox.claim(node, now, now + LEASE, {1: PLENTY})) == claimed
+        now += LEASE + 1
+    put(store, lit("new", now - 1), now=now - 2)
+    fire(store, now)
+    first = store.outbox.claim("n3", now, now + LEASE, {1: PLENTY})
+    assert [(lease.event_id, lease.is_suspect) for lease in first] == [("w0", True), ("new", False)]
+    assert store.outbox.claim("n3", now, now + LEASE, {1: PLENTY}, suspects=False) == []
+    (second,) = store.outbox.claim("n3", now, now + LEASE, {1: PLENTY})
+    assert (second.event_id, second.attempt, second.is_suspect) == ("w1", 3, True)

@@ -20,6 +20,7 @@ from duly import Scheduler
 from duly.channels import breaker
 from duly.channels.channel import Context
 from duly.engine import courier, delivering
+from duly.errors import Reject
 from duly.model.dates import Micros
 from duly.model.delivery import Retry
 from duly.stores.outbox import Outbox
@@ -31,7 +32,8 @@ from tests.torture.telling_checker import Receipt
 JOURNAL: Final = "journal"
 DIARY: Final = "diary"
 LEDGER: Final = "ledger"
-# What kills whoever is told of it.
+# What nobody wants to hear of, and what kills whoever is told of it.
+POISON: Final = "poison"
 DEADLY: Final = "deadly"
 # Short: a test's patience, not a receiver's.
 RETRY: Final = Retry.exponential(6, first=timedelta(milliseconds=20), factor=1.5)
@@ -43,7 +45,7 @@ FAILING: Final = 0.1
 class Orders:
     """What a node is to do. `faults`: by point, what happens there at which hit, from its start on or only after it.
 
-    `journals`: a folder.
+    `journals`: a folder. `failing`: the share of attempts in which a handler fails.
     """
 
     store: str
@@ -53,6 +55,7 @@ class Orders:
     from_the_start: bool = True
     mutant: str | None = None
     lease_us: Micros = 3 * SECOND
+    failing: float = FAILING
 
     def to_line(self) -> bytes:
         return json.dumps(asdict(self)).encode() + b"\n"
@@ -101,6 +104,8 @@ class Node:
         if told.event_id.startswith(DEADLY):
             os.kill(os.getpid(), signal.SIGKILL)
         self._write_down(JOURNAL, told)
+        if told.event_id.startswith(POISON):
+            raise Reject("it is poison")
         self._perhaps_fail(told)
         self.saboteur.hit("handler.after")
 
@@ -120,7 +125,7 @@ class Node:
         write_down(Path(self.orders.journals), name, receipt)
 
     def _perhaps_fail(self, told: Context) -> None:
-        if chance(self.orders.seed, told.delivery_id, told.attempt) < FAILING:
+        if chance(self.orders.seed, told.delivery_id, told.attempt) < self.orders.failing:
             raise ValueError("a handler fails now and then")
 
     async def run(self) -> None:

@@ -32,14 +32,24 @@ from tests.builders import CAMPUS, SECOND
 from tests.torture.checker import faults
 from tests.torture.nodes import CLOCK, Node, Nodes, agenda_on, nodes_on
 from tests.torture.telling_checker import Receipt, Telling, telling_faults
-from tests.torture.telling_node import DIARY, JOURNAL, LEDGER, RETRY, Orders, chance, enter, write_down
+from tests.torture.telling_node import (
+    DIARY,
+    FAILING,
+    JOURNAL,
+    LEDGER,
+    POISON,
+    RETRY,
+    Orders,
+    chance,
+    enter,
+    write_down,
+)
 
 ENDPOINT: Final = "webhook:crm"
 THIEF: Final = "thief"
 TIMEOUT: Final = timedelta(seconds=0.4)
 PATIENCE: Final = 30 * SECOND
 MILESTONES: Final = tuple(CAMPUS.by_name)
-POISON: Final = "poison"
 REFUSED: Final = 0.10
 HANGING: Final = 0.05
 LOST: Final = "lost"
@@ -96,17 +106,17 @@ class Feed:
     _cancelled: set[str] = field(default_factory=set)
 
     def tick(self) -> None:
-        """Put two events, and change something of one of the latest."""
-        self.agenda.put([self._fresh(), self._fresh()], known_for=None)
+        """Put two events, and change something of one of the latest. Raises StoreBusy; then nothing is changed."""
+        fresh = [self._fresh(), self._fresh()]
+        self.agenda.put(fresh, known_for=None)
+        self._recent = [*self._recent[-20:], *(event.id for event in fresh)]
         if len(self._recent) > 10:
             self._edit(self.dice.choice(self._recent))
 
     def _fresh(self) -> Event:
         kind = POISON if self.dice.random() < 0.04 else "w"
         self.put += 1
-        id_ = f"{kind}{self.put:05}"
-        self._recent = [*self._recent[-20:], id_]
-        return self._dated(id_)
+        return self._dated(f"{kind}{self.put:05}")
 
     def _dated(self, id_: str) -> Event:
         """Return an event with some milestones, a third of them in the past: several fire at once."""
@@ -119,14 +129,14 @@ class Feed:
         what = self.dice.choice(("move", "move", "move", "cancel", "remove"))
         if id_ in self._cancelled:
             what = "resume"
-            self._cancelled.discard(id_)
             self.agenda.set_hold(id_, Hold.ACTIVE)
+            self._cancelled.discard(id_)
         elif what == "cancel":
-            self._cancelled.add(id_)
             self.agenda.set_hold(id_, Hold.CANCELLED)
+            self._cancelled.add(id_)
         elif what == "remove":
-            self._recent.remove(id_)
             self.agenda.remove(id_)
+            self._recent.remove(id_)
         else:
             self.agenda.put(self._dated(id_), known_for=None)
         self.edits[what] += 1
@@ -166,6 +176,7 @@ class Stage:
             from_the_start=from_the_start,
             mutant=self.mutant,
             lease_us=lease_us,
+            failing=FAILING if self.witness.misbehaves else 0.0,
         )
         assert node.process.stdin is not None
         node.process.stdin.write(orders.to_line())
@@ -187,7 +198,13 @@ class Stage:
         while not until():
             if CLOCK.since_boot() > end:
                 return False
-            self.feed.tick()
+            try:
+                self.feed.tick()
+            except StoreBusy:
+                # A node that has been stopped with SQLite's write lock held lets nobody write; any other has to.
+                if self.nodes.hear(until, within=60_000):
+                    return True
+                raise
             if self.feed.dice.random() < 0.06:
                 self.hits["receiver died"] += 1
                 self.witness.die()

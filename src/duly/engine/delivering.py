@@ -76,6 +76,7 @@ class DeliveryStep:
     _more_is_coming: bool = False
     _stood_by: bool = False
     _look_at: Micros = 0  # by the boot clock: whoever sets the other one back must not make us blind
+    _suspect: int = 0  # the last delivery that was leased as one
     _renewed_at: Micros = 0
     _impatient: bool = False
     _rows: Rows = field(default_factory=Rows)
@@ -151,11 +152,9 @@ class DeliveryStep:
 
     def _room(self, subscriber: Subscriber) -> int:
         desk = self.desks.get(subscriber.channel)
-        if (
-            desk is None
-            or not desk.serves(subscriber)
-            or self._restraint.holds(subscriber.number, self.clock.since_boot())
-        ):
+        if desk is None or not desk.serves(subscriber):
+            return 0
+        if self._restraint.holds(subscriber.number, self.clock.since_boot()):
             return 0
         # What is not held cannot be put in order.
         most = HELD_MOST if subscriber.is_chronological else min(HELD_MOST, HELD_FACTOR * subscriber.concurrency)
@@ -253,12 +252,16 @@ class DeliveryStep:
         coming = (boot + wake - now for number, wake in wakes.items() if wake > now and number in by_number)
         self._look_at = min([self._look_at, *coming])
         if due:
-            leases = await self.threads.aside(outbox.claim, self.node, now, now + LEASE_US, _shared(due))
+            suspects = self._suspect not in self.lines
+            leases = await self.threads.aside(
+                outbox.claim, self.node, now, now + LEASE_US, _shared(due), suspects=suspects
+            )
             self._take_in(leases, boot)
 
     def _take_in(self, leases: Sequence[Lease], boot: Micros) -> None:
         for lease in leases:
             held = self.lines.get(lease.number)
+            self._suspect = lease.number if lease.is_suspect else self._suspect
             if held is None:
                 self.lines.add(Held(lease, None, boot))
                 continue

@@ -162,7 +162,8 @@ class Lease(NamedTuple):
     `attempt` counts from 1; 0 for one that waits behind an earlier one of its line (subscriber, event), and is
     counted when it becomes the first. `topic` and `seq` say what is told: see `Delivery`. `ready_us`: since when it
     could be attempted: its birth, or the instant of its retry. `is_late`: it belongs to the backlog. `replay_of`: a
-    person had it made again, so that no policy withholds it.
+    person had it made again, so that no policy withholds it. `is_suspect`: its node has ended during it more than
+    once.
     """
 
     number: int
@@ -176,6 +177,7 @@ class Lease(NamedTuple):
     ready_us: Micros
     is_late: bool
     replay_of: int = 0
+    is_suspect: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -145,9 +145,14 @@ class Outbox:
                 wakes[number] = soonest
         return wakes
 
-    def claim(self, node: str, now_us: Micros, until_us: Micros, rooms: Mapping[int, int]) -> list[Lease]:
-        """Lease what may be attempted now, for each subscriber (by number) as much as it has room."""
-        return self._store.write(outbox_verbs.claim(node, now_us, until_us, rooms))
+    def claim(
+        self, node: str, now_us: Micros, until_us: Micros, rooms: Mapping[int, int], *, suspects: bool = True
+    ) -> list[Lease]:
+        """Lease what may be attempted now, for each subscriber (by number) as much as it has room.
+
+        `suspects`: also one of those during which nodes have ended; see `outbox_verbs.claim`.
+        """
+        return self._store.write(outbox_verbs.claim(node, now_us, until_us, rooms, suspects=suspects))
 
     def settle(self, results: Sequence[Result], now_us: Micros) -> Settled:
         """Write what became of leased deliveries; those whose lease was lost change nothing."""

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 DECLARED_BY_CODE: Final = frozenset({"handler", "task_queue"})
 LOST: Final = "lost"
+# So many attempts lost in a row make a suspect: see `claim`. The statements and their index say the same.
+SUSPECT_FROM: Final = 2
 # `replay_of` of what a person had announced: like a replay, so that no policy withholds it, but of no delivery.
 ANNOUNCED: Final = -1
 
@@ -48,20 +50,27 @@ class Settled:
     dead: tuple[int, ...]
 
 
-def claim(node: str, now_us: Micros, until_us: Micros, rooms: Mapping[int, int]) -> Verb[list[Lease]]:
+def claim(
+    node: str, now_us: Micros, until_us: Micros, rooms: Mapping[int, int], *, suspects: bool
+) -> Verb[list[Lease]]:
     """Lease what may be attempted now, for each subscriber as much as it has room; fresh ones before the backlog.
 
     The attempt is counted here, so that a delivery which kills the process comes to an end: it is dead once its
-    last attempt was lost.
+    last attempt was lost. So that it takes no others along, which only were leased beside it, those during which a
+    node has ended twice are suspects: leased one at a time, and only where they are asked for.
     """
     listening = yield from audience()
     found: Rows = []
     for number, room in rooms.items():
+        mine: Rows = []
+        if suspects and room > 0 and not any(_is_suspect(columns) for columns in found):
+            mine += yield Statement("claim_suspect", {"subscriber": number, "now": now_us})
         for is_late in (0, 1):
-            left = room - sum(1 for columns in found if columns[1] == number)
+            left = room - len(mine)
             if left > 0:
                 params = {"subscriber": number, "is_late": is_late, "now": now_us, "most": left}
-                found += yield Statement("claim_deliveries", params)
+                mine += yield Statement("claim_deliveries", params)
+        found += mine
     lost = [attempt for columns in found if (attempt := _lost_attempt(columns, now_us)) is not None]
     if lost:
         yield Statement("insert_attempt", lost, many=True)
@@ -88,10 +97,25 @@ def _take_over(found: Rows, node: str, until_us: Micros) -> Verb[None]:
         yield Statement("keep_behind", mine, many=True)
 
 
+def _is_suspect(columns: Sequence[Any]) -> bool:
+    return columns[11] is not None and columns[6] >= SUSPECT_FROM
+
+
 def _claimed(columns: Sequence[Any]) -> Lease:
     number, subscriber, event_id, topic, seq, token, attempts, due, wake, is_late, replay_of, _ = columns
     return Lease(
-        number, subscriber, event_id, topic, seq, token + 1, attempts + 1, due, wake, bool(is_late), replay_of
+        number,
+        subscriber,
+        event_id,
+        topic,
+        seq,
+        token + 1,
+        attempts + 1,
+        due,
+        wake,
+        bool(is_late),
+        replay_of,
+        _is_suspect(columns),
     )
 
 
@@ -134,7 +158,9 @@ def settle(results: Sequence[Result], now_us: Micros) -> Verb[Settled]:
     if put_off:
         yield from _put_off(put_off)
     # Last: of a line whose first is closed, the next may just have been put off behind it.
-    yield from wake_lines({_line(r) for r in closed if r.wakes} | {_line(r) for r in put_off}, now_us)
+    # Whoever holds a line since its birth knows what it holds behind the first; who has claimed it may be mistaken.
+    woken = {_line(r) for r in closed if r.wakes or r.lease.token > 1}
+    yield from wake_lines(woken | {_line(r) for r in put_off}, now_us)
     dead = [(r.lease.number, *_line(r), r.lease.topic) for r in closed if r.state is State.DEAD]
     if dead:
         yield from _tell_of_dead(dead, (yield from audience()), now_us)

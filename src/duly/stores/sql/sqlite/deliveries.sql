@@ -39,14 +39,25 @@ SELECT s.number,
 FROM subscriber s;
 
 -- name: claim_deliveries
--- Only the first of its line; one whose lease has run out is as good as pending.
+-- Only the first of its line; one whose lease has run out is as good as pending, unless that is suspicious.
 SELECT number, subscriber, event_id, topic, seq, token, attempts, due_at, wake_at, is_late, replay_of, node
 FROM delivery d
 WHERE subscriber = :subscriber AND is_late = :is_late AND wake_at IS NOT NULL AND wake_at <= :now
+      AND (node IS NULL OR attempts < 2)
       AND NOT EXISTS (SELECT 1 FROM delivery e WHERE e.event_id = d.event_id AND e.subscriber = d.subscriber
                       AND e.number < d.number AND e.wake_at IS NOT NULL)
 ORDER BY wake_at, number
 LIMIT :most;
+
+-- name: claim_suspect
+-- One whose node has ended during it twice or more: it may be what ends them.
+SELECT number, subscriber, event_id, topic, seq, token, attempts, due_at, wake_at, is_late, replay_of, node
+FROM delivery d INDEXED BY delivery_suspect
+WHERE subscriber = :subscriber AND wake_at IS NOT NULL AND wake_at <= :now AND node IS NOT NULL AND attempts >= 2
+      AND NOT EXISTS (SELECT 1 FROM delivery e WHERE e.event_id = d.event_id AND e.subscriber = d.subscriber
+                      AND e.number < d.number AND e.wake_at IS NOT NULL)
+ORDER BY wake_at, number
+LIMIT 1;
 
 -- name: lease_delivery
 UPDATE delivery SET node = ?, token = ?, attempts = ?, wake_at = ? WHERE number = ?;

@@ -40,6 +40,9 @@ CREATE TABLE delivery (
 CREATE UNIQUE INDEX delivery_once ON delivery (event_id, subscriber, seq, topic, replay_of);
 -- Who is to be attempted next: fresh ones apart from the backlog.
 CREATE INDEX delivery_wake ON delivery (subscriber, is_late, wake_at, number) WHERE wake_at IS NOT NULL;
+-- What was under way more than once when its node ended, or is being tried again just now.
+CREATE INDEX delivery_suspect ON delivery (subscriber, wake_at, number)
+WHERE wake_at IS NOT NULL AND node IS NOT NULL AND attempts >= 2;
 -- What people look for.
 CREATE INDEX delivery_trouble ON delivery (state, number) WHERE state IN ('dead', 'missed', 'parked', 'withdrawn');
 
