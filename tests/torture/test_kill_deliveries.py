@@ -188,8 +188,8 @@ def test_a_delivery_that_kills_its_process_again_and_again_ends_dead_and_takes_n
         lost = stage.agenda.store.outbox.attempts([each.number for each in dead])
     print(f"{dict(stage.hits)}")  # noqa: T201
     assert found == []
-    others = [each for each in dead if each.event_id != f"{DEADLY}-1"]
-    assert others == [], [[attempt.outcome for attempt in tries] for tries in lost.values()]
+    innocent = [each for each in dead if each.event_id != f"{DEADLY}-1"]
+    assert innocent == [], [[attempt.outcome for attempt in tries] for tries in lost.values()]
     assert stage.hits["kills"] >= RETRY.attempts
 
 
