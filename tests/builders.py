@@ -59,10 +59,10 @@ def editing(
     return Editing(now_us=now, known_since_us=known_since, actor=actor, reason=reason, tzdata="2026a")
 
 
-def row_of(dates: Mapping[str, Micros], lifecycle: Lifecycle = CAMPUS, **fields: object) -> EventRow:
+def row_of(dates: Mapping[str, Micros], lifecycle: Lifecycle = CAMPUS, **fields: Any) -> EventRow:
     """Return a bare row with these dates and nothing fired."""
     row = EventRow(id="w1", lifecycle=lifecycle.name, lifecycle_hash=lifecycle.hash, dates=dict(dates))
-    return replace(row, **fields)  # type: ignore[arg-type]  # the test names fields of a row
+    return replace(row, **fields)
 
 
 def advanced(row: EventRow, result: Advanced) -> EventRow:

@@ -9,7 +9,7 @@ import signal
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import apsw
 import pytest
@@ -261,8 +261,8 @@ def test_a_copy_that_differs_from_the_store_is_not_given_its_name(
 ) -> None:
     real = backups._copy
 
-    def lossy(source: apsw.Connection, part: Path, *rest: object) -> None:
-        real(source, part, *rest)  # type: ignore[arg-type]  # handed on as it came
+    def lossy(source: apsw.Connection, part: Path, *rest: Any) -> None:
+        real(source, part, *rest)
         with apsw.Connection(str(part)) as copy:
             copy.execute("DELETE FROM history WHERE entry = (SELECT max(entry) FROM history)")
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
+from typing_extensions import override
 
 from duly.errors import StoreRefused
 from duly.stores import sqlite_schema
@@ -77,8 +79,9 @@ def test_who_migrates_while_another_is_looking_does_not_make_the_file_look_forei
     other = SqliteStore(path)
     plain = apsw.Connection
 
-    class Interrupted(plain):  # type: ignore[misc, valid-type]  # a class that is held in a variable
-        def pragma(self, name: str, *values: object, **more: object) -> object:
+    class Interrupted(apsw.Connection):
+        @override
+        def pragma(self, name: str, *values: Any, **more: Any) -> Any:
             found = super().pragma(name, *values, **more)
             if name == "application_id" and not values and other._writer is None:
                 # Just now another process opens the same new file, and is quicker.

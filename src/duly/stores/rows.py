@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from duly.model.event import EventRow, Mark, Status
@@ -56,26 +57,11 @@ def readable_row(columns: Sequence[Any]) -> EventRow:
     try:
         return event_row(columns)
     except (ValueError, TypeError, AttributeError) as error:
-        (id_, name, lifecycle, lifecycle_hash, zone, hold, revision, _, _, status, seq, hash_, next_due,
-         _, said, removed, known_since, updated, tzdata, _, _) = columns  # fmt: skip
-        return EventRow(
-            id=id_,
-            name=name,
-            lifecycle=lifecycle,
-            lifecycle_hash=lifecycle_hash,
-            zone=zone,
-            hold=hold,
-            revision=revision,
-            status=Status(status),
-            seq=seq,
-            hash=hash_,
-            next_due_us=next_due,
-            error=said or f"its row cannot be read: {type(error).__name__}: {error}",
-            removed=bool(removed),
-            known_since_us=known_since,
-            updated_us=updated,
-            tzdata=tzdata,
-        )
+        bare = list(columns)
+        bare[7] = bare[8] = bare[19] = bare[20] = "{}"  # dates, marks, given, data
+        bare[11], bare[13] = b"", 0  # hash, pending
+        said = columns[14] or f"its row cannot be read: {type(error).__name__}: {error}"
+        return replace(event_row(bare), hash=columns[11], error=said)
 
 
 def event_row(columns: Sequence[Any]) -> EventRow:
