@@ -24,7 +24,12 @@ from duly.testing.replies import Exchange, Reply, status
 from duly.webhooks import Webhooks
 from tests.builders import DAY, HOUR, SECOND, T0, event
 from tests.engine.stage import assert_store_sound, in_a_loop
-from tests.journeys.test_scenarios_of_processes import assert_chronological, backlog, best_of, lateness
+from tests.journeys.test_scenarios_of_processes import (
+    assert_chronological,
+    best_of,
+    lateness,
+    recover_beside_fresh_ones,
+)
 from tests.torture.nodes import CLOCK, ROOT, Node, agenda_on, entries_in, judged, nodes_on
 
 MISFIRES = 100_002 if os.environ.get("DULY_TORTURE") == "full" else 19_998
@@ -291,16 +296,7 @@ def test_scenario_28_triggers_that_fall_due_while_a_large_backlog_is_told_do_not
             if context.event_id.startswith("fresh"):
                 begun[context.event_id] = CLOCK.now() - context.due_us
 
-        await scheduler.put(backlog(MISFIRES, CLOCK.now()), known_for=None)
-        soon = CLOCK.now() + SECOND // 5
-        await scheduler.put(
-            [event(f"fresh{n}", event_start=soon + n * 30_000, event_end=soon + DAY) for n in range(10)]
-        )
-        report = await scheduler.start()
-        assert (report.detected, report.failed) == (MISFIRES, 0)
-        await scheduler.settled()
-        while (due := (await scheduler.status()).counts.next_due_us) is not None and due < soon + HOUR:
-            await scheduler.settled()
+        await recover_beside_fresh_ones(scheduler, MISFIRES)
         await scheduler.settled()
         assert (await scheduler.status()).deliveries.pending == 0
         await scheduler.stop()

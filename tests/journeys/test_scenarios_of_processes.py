@@ -120,20 +120,23 @@ def backlog(count: int, before: int) -> list[Event]:
     return [event(f"old{n:06}", **dates(n)) for n in range(count // len(MILESTONES))]
 
 
+async def recover_beside_fresh_ones(scheduler: Scheduler, misfires: int) -> None:
+    """Start on a backlog of so many misfires, while ten events begin; return when all of them have."""
+    await scheduler.put(backlog(misfires, CLOCK.now()), known_for=None)
+    soon = CLOCK.now() + SECOND // 5
+    await scheduler.put([event(f"fresh{n}", event_start=soon + n * 30_000, event_end=soon + DAY) for n in range(10)])
+    report = await scheduler.start()
+    assert (report.detected, report.failed) == (misfires, 0)
+    await scheduler.settled()
+    while (due := (await scheduler.status()).counts.next_due_us) is not None and due < soon + HOUR:
+        await scheduler.settled()
+
+
 def test_scenario_28_triggers_that_fall_due_during_a_large_recovery_do_not_wait_for_it(tmp_path: Path) -> None:
     @in_a_loop
     async def recovery(store: Path) -> None:
         scheduler = Scheduler(f"sqlite:///{store}")
-        await scheduler.put(backlog(MISFIRES, CLOCK.now()), known_for=None)
-        soon = CLOCK.now() + SECOND // 5
-        await scheduler.put(
-            [event(f"fresh{n}", event_start=soon + n * 30_000, event_end=soon + DAY) for n in range(10)]
-        )
-        report = await scheduler.start()
-        assert (report.detected, report.failed) == (MISFIRES, 0)
-        await scheduler.settled()
-        while (due := (await scheduler.status()).counts.next_due_us) is not None and due < soon + HOUR:
-            await scheduler.settled()
+        await recover_beside_fresh_ones(scheduler, MISFIRES)
         await scheduler.stop()
 
     def measured(attempt: int) -> int:

@@ -250,7 +250,9 @@ def replay(numbers: Sequence[int], now_us: Micros, *, to: str | None = None) -> 
             refused[number] = why
             continue
         del refused[number]
-        birth = Birth(wanted.number, event_id, topic, seq, State.PENDING, due_us, True, None, None)  # noqa: FBT003
+        birth = Birth(
+            wanted.number, event_id, topic, seq, State.PENDING, due_us, is_late=True, reason=None, entry=None
+        )
         births.append((number, birth))
     first = (yield Statement("last_delivery"))[0][0] + 1
     yield from write_births([birth for _, birth in births], now_us, replays=[number for number, _ in births])
@@ -292,7 +294,7 @@ def announce_entry(event_id: str, seq: int, to: str, now_us: Micros) -> Verb[int
         if row[1] == to and row[4] == seq:
             raise InvalidInput(f"'{to}' has been told of entry {seq} already, by delivery {row[0]}; replay that")
     due_us = entry.at_us if entry.due_us is None else entry.due_us
-    birth = Birth(target.number, event_id, topic, seq, State.PENDING, due_us, True, None, entry)  # noqa: FBT003
+    birth = Birth(target.number, event_id, topic, seq, State.PENDING, due_us, is_late=True, reason=None, entry=entry)
     yield from write_births([birth], now_us, replays=[ANNOUNCED])
     return int((yield Statement("last_delivery"))[0][0])
 
